@@ -1,0 +1,1 @@
+"""Evaluation. Every file is one step."""

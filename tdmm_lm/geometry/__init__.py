@@ -1,0 +1,1 @@
+"""Rig-free faces: places on the surface instead of coefficients."""

@@ -1,0 +1,1 @@
+"""Metrics: predicted, reference -> number. Every file is one metric."""

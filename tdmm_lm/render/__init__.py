@@ -1,0 +1,1 @@
+"""Clip -> frames. Every other file is one renderer."""

@@ -1,0 +1,1 @@
+"""The chat endpoint. Every file is one step."""

@@ -1,0 +1,1 @@
+"""Training, one straight-line file a method: ``tdmm train RECIPE``."""
