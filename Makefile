@@ -1,0 +1,48 @@
+# Two commands do everything a newcomer needs: `make demo` and `make test`. Both set up all they use.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+# One explicit torch: an open range would pull a build with gigabytes of GPU libraries.
+TORCH := torch==2.13.0
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test lint test-vllm test-browser nano wheel clean
+
+demo: $(VENV)/.demo
+	$(BIN)/tdmm demo
+
+test: $(VENV)/.dev lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-vllm: $(VENV)/.dev .venv-vllm/.installed
+	$(BIN)/python -m pytest -m vllm tests/e2e/test_vllm.py
+
+nano: $(VENV)/.dev
+	bash recipes/nano.sh
+
+wheel: $(VENV)/.dev
+	$(BIN)/python -m build --wheel
+
+$(VENV)/.torch:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet "$(TORCH)"
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	$(BIN)/pip install --quiet -e ".[render]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.torch pyproject.toml
+	$(BIN)/pip install --quiet -e ".[dev]"
+	$(BIN)/pip install --quiet --no-deps flame-pytorch
+	touch $@
+
+clean:
+	rm -rf $(VENV) .venv-vllm out runs dist build
