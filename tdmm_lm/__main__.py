@@ -1,0 +1,235 @@
+"""The command line: ``tdmm VERB``. Every verb imports what it needs when it is called."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from tdmm_lm import __version__
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False,
+    help="A language model that reads and writes human motion: describe, perform, convert, train and serve.",
+)
+corpus_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
+app.add_typer(corpus_app, name="corpus")
+
+In = Annotated[Path, typer.Argument(help="A clip, CSV, GLB or video: anything `tdmm convert` reads.")]
+Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write; the ending decides the format.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+Model = Annotated[Optional[Path], typer.Option("--lm", help="A model folder; without it the bundled nano model.")]
+RigName = Annotated[str, typer.Option("--rig", help="head (bundled), ict (scanned), or an imported rig's folder.")]
+Changes = Annotated[Optional[list[str]], typer.Argument(help="Settings to change: key.sub=value.")]
+
+
+@app.command(epilog="Example: `tdmm demo -o out/demo`")
+def demo(output: Out = Path("out/demo")) -> None:
+    """The whole loop offline with the bundled models: describe a sample, perform two prompts, export and render."""
+    from tdmm_lm import demo as step
+
+    step.run(output)
+
+
+@app.command(epilog="Example: `tdmm describe talk.mp4 -q 'How often does he blink?'`")
+def describe(
+    file: In,
+    question: Annotated[Optional[str], typer.Option("-q", "--question", help="Ask this instead.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Text and observed attributes as JSON.")] = False,
+    lm: Model = None,
+) -> None:
+    """Say in words what a face does."""
+    from tdmm_lm import verbs
+
+    typer.echo(verbs.describe(file, question=question, as_json=json, lm=lm))
+
+
+@app.command(epilog='Example: `tdmm animate "a woman smiles broadly, then nods twice" --seconds 4 --seed 1 -o x.glb`')
+def animate(
+    text: Annotated[str, typer.Argument(help="A prompt, or a score.yaml to be performed as written.")],
+    output: Annotated[list[Path], typer.Option("-o", "--output", help="May be repeated: .npz .glb .csv .mp4")],
+    modality: Annotated[str, typer.Option(help="face")] = "face",
+    seconds: Annotated[Optional[float], typer.Option(help="Exact length; without it the model chooses.")] = None,
+    seed: Seed = 0,
+    rig: RigName = "head",
+    lm: Model = None,
+) -> None:
+    """Perform a sentence."""
+    from tdmm_lm import verbs
+
+    frames = verbs.animate(text, output, modality=modality, seconds=seconds, seed=seed, rig=rig, lm=lm)
+    typer.echo(f"{frames} frames -> {', '.join(map(str, output))}")
+
+
+@app.command(epilog="Example: `tdmm convert take.csv take.glb --rig head`")
+def convert(
+    source: In,
+    target: Annotated[Path, typer.Argument(help="Where to write; the ending decides the format.")],
+    rig: Annotated[Optional[str], typer.Option("--rig", help="Move the motion to this rig.")] = None,
+) -> None:
+    """Between every format and rig; going to another rig prints the residual in millimetres."""
+    from tdmm_lm import verbs
+
+    typer.echo(verbs.convert(source, target, rig=rig))
+
+
+@app.command(epilog="Example: `tdmm tokenize clip.npz -o codes.json`")
+def tokenize(file: In, output: Out) -> None:
+    """Clip -> codes, as JSON."""
+    from tdmm_lm import verbs
+
+    typer.echo(verbs.tokenize(file, output))
+
+
+@app.command(epilog="Example: `tdmm detokenize codes.json -o clip.npz`")
+def detokenize(
+    file: Annotated[Path, typer.Argument(help="What `tdmm tokenize` wrote.")], output: Out, rig: RigName = "head"
+) -> None:
+    """Codes -> clip, in any format."""
+    from tdmm_lm import verbs
+
+    typer.echo(verbs.detokenize(file, output, rig=rig))
+
+
+@app.command(epilog="Example: `tdmm observe talk.mp4`")
+def observe(file: In) -> None:
+    """Timed attributes as JSON, measured on the geometry; no model involved."""
+    from tdmm_lm import verbs
+
+    typer.echo(verbs.observe(file))
+
+
+@app.command(epilog="Example: `tdmm capture talk.mp4 -o talk.npz`")
+def capture(video: Annotated[Path, typer.Argument(help="A video of one face.")], output: Out) -> None:
+    """Video -> face clip, at the video's own rate."""
+    from tdmm_lm import verbs
+
+    typer.echo(verbs.capture(video, output))
+
+
+@app.command(epilog="Example: `tdmm render clip.npz -o clip.mp4 --audio voice.wav`")
+def render(
+    file: In,
+    output: Out,
+    renderer: Annotated[str, typer.Option(help="A file of tdmm_lm/render: mesh.")] = "mesh",
+    audio: Annotated[Optional[Path], typer.Option(help="Sound to put under the picture.")] = None,
+    rig: Annotated[Optional[str], typer.Option("--rig", help="Show the motion on this rig.")] = None,
+    size: Annotated[int, typer.Option(help="Width and height, pixels, even.")] = 512,
+) -> None:
+    """Clip -> mp4."""
+    from tdmm_lm import verbs
+
+    typer.echo(verbs.render(file, output, renderer=renderer, audio=audio, rig=rig, size=size))
+
+
+@corpus_app.command("build", epilog="Example: `tdmm corpus build recipes/corpus/first.yaml -o runs/corpus`")
+def corpus_build(recipe: Path, output: Out, changes: Changes = None) -> None:
+    """A data set from a recipe; started again it goes on where it was stopped."""
+    from tdmm_lm import config
+    from tdmm_lm.corpus import build
+
+    typer.echo(build.build(config.load(build.Settings, recipe, changes), output))
+
+
+@corpus_app.command("check", epilog="Example: `tdmm corpus check runs/corpus`")
+def corpus_check(folder: Path) -> None:
+    """Verify a data set's rows against their scores, and count them."""
+    from tdmm_lm.corpus import build
+
+    typer.echo(build.check(folder))
+
+
+@app.command(epilog="Example: `tdmm train tokenizers/face.yaml steps=2000 -o runs/face`")
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A YAML whose `step:` names a file of tdmm_lm/train.")],
+    changes: Changes = None,
+    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="Default: runs/<recipe's name>.")] = None,
+) -> None:
+    """Run one training step; started again it resumes."""
+    from tdmm_lm import verbs
+
+    verbs.train(recipe, changes or [], output or Path("runs") / recipe.stem)
+
+
+@app.command(epilog="Example: `tdmm extend Qwen/Qwen3-0.6B -o runs/qwen-motion`")
+def extend(
+    base: Annotated[str, typer.Argument(help="A Hugging Face causal LM: folder or hub name.")],
+    output: Out,
+    codec: Annotated[Optional[Path], typer.Option(help="A codec's folder; without it the bundled face codec.")] = None,
+) -> None:
+    """Grow a language model by the motion tokens."""
+    from tdmm_lm import verbs
+
+    typer.echo(verbs.extend(base, output, codec=codec))
+
+
+@app.command(epilog="Example: `tdmm export runs/lora runs/servable`")
+def export(adapter: Path, out: Path) -> None:
+    """Adapter or checkpoint -> an ordinary, servable Hugging Face folder, checked."""
+    from tdmm_lm import verbs
+
+    typer.echo(verbs.export(adapter, out))
+
+
+@app.command(name="import", epilog="Example: `tdmm import flame2023.pkl -o rigs/flame2023`")
+def import_rig(file: Annotated[Path, typer.Argument(help="FLAME .pkl or .npz from its owner.")], output: Out) -> None:
+    """A rig from its owner's file into safetensors, read without executing anything in it."""
+    from tdmm_lm import verbs
+
+    typer.echo(verbs.import_rig(file, output))
+
+
+@app.command(epilog="Example: `tdmm serve serve/transformers.yaml port=8000`")
+def serve(
+    recipe: Annotated[Optional[Path], typer.Argument(help="A YAML; without it serve/transformers.yaml.")] = None,
+    changes: Changes = None,
+) -> None:
+    """The OpenAI-compatible endpoint."""
+    from tdmm_lm import bundle, config
+    from tdmm_lm.serve import launch
+
+    launch.run(config.load(launch.Settings, recipe or bundle.path("serve/transformers.yaml"), changes))
+
+
+@app.command(epilog="Example: `tdmm bench head`")
+def bench(name: Annotated[str, typer.Argument(help="A file of tdmm_lm/bench.")]) -> None:
+    """A benchmark as JSON; kept as eval/bench/NAME.json in a checkout."""
+    from tdmm_lm import verbs
+
+    typer.echo(verbs.bench(name))
+
+
+@app.command(epilog="Example: `tdmm doctor --fetch`")
+def doctor(
+    fetch: Annotated[bool, typer.Option("--fetch", help="Get what may be got, by checksum.")] = False,
+) -> None:
+    """What is installed, what is missing, how to get it."""
+    from tdmm_lm import doctor as step
+
+    typer.echo(step.report(fetch=fetch))
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"tdmm_lm {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """The user's mistakes end in one line and exit 2; ours in a traceback."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError, FileExistsError, IsADirectoryError, PermissionError, ModuleNotFoundError) as error:
+        if isinstance(error, ModuleNotFoundError):
+            missing = (error.name or "?").split(".")[0]
+            typer.echo(f"error: expected the package {missing!r}, found none; `tdmm doctor` says how to get it.", err=True)
+        else:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

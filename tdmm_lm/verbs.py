@@ -1,0 +1,250 @@
+"""What the command line's verbs do, as functions of their arguments that return the line to be printed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tdmm_lm import bundle, codec, config, formats, rigs
+from tdmm_lm.files import replacing
+from tdmm_lm.motion import MotionClip
+
+SECONDS = (0.2, 10.0)  # how long a performance may be asked to last
+PROMPT_CHARACTERS = 2000
+RENDERED = (".mp4",)
+
+
+def face_codec() -> codec.Codec:
+    return codec.load(bundle.path("tokenizers/face"))
+
+
+def check_prompt(text: str) -> str:
+    """The prompt without outer blanks.
+
+    Raises:
+        ValueError: it is empty or too long.
+    """
+    text = text.strip()
+    if not text:
+        raise ValueError("prompt: expected a sentence, got nothing.")
+    if len(text) > PROMPT_CHARACTERS:
+        raise ValueError(f"prompt: expected at most {PROMPT_CHARACTERS} characters, got {len(text)}.")
+    return text
+
+
+def frames_of(seconds: float | None, code_fps: float) -> int | None:
+    """Whole frames for a duration.
+
+    Raises:
+        ValueError: the duration is outside `SECONDS`.
+    """
+    if seconds is None:
+        return None
+    if not SECONDS[0] <= seconds <= SECONDS[1]:
+        raise ValueError(f"--seconds: expected {SECONDS[0]} to {SECONDS[1]}, got {seconds}.")
+    return round(seconds * code_fps)
+
+
+def check_ending(path: Path) -> None:
+    """Refuse an output nobody can write before anything is computed."""
+    known = (*formats.written(), *RENDERED)
+    if path.suffix.lower() not in known:
+        raise ValueError(f"{path}: expected an ending among {', '.join(sorted(known))}, got {path.suffix or 'none'}.")
+
+
+def write(clip: MotionClip, path: Path, rig: rigs.Rig, audio: Path | None = None) -> None:
+    """A clip to any file, pictures included."""
+    if path.suffix.lower() in RENDERED:
+        from tdmm_lm.render import mesh
+
+        mesh.write(clip, path, rig, audio=audio)
+    else:
+        formats.write(clip, path, rig=rig)
+
+
+def describe(file: Path, *, question: str | None = None, as_json: bool = False, lm: Path | None = None) -> str:
+    """A clip in words; as JSON with what `observe` measures on it."""
+    from tdmm_lm.lm import generate
+
+    if question is not None:
+        question = check_prompt(question)
+    clip = formats.read(file)
+    model = generate.load(lm or bundle.path("assets/lm"))
+    codes = codec.tokenize(face_codec(), clip)
+    text = generate.describe(model, codes, question)
+    return json.dumps({"text": text, "observed": _observed(clip)}, indent=2) if as_json else text
+
+
+def animate(
+    text: str, outputs: list[Path], *, modality: str = "face", seconds: float | None = None, seed: int = 0,
+    rig: str = "head", lm: Path | None = None,
+) -> int:
+    """Perform a prompt, or a score.yaml exactly as written, into every output; the number of frames."""
+    for path in outputs:
+        check_ending(path)
+    if modality != "face":
+        raise ValueError(f"--modality: expected face, got {modality!r}.")
+    target = rigs.load(rig)
+    if text.endswith((".yaml", ".yml")):
+        from tdmm_lm.corpus import perform, score
+        from tdmm_lm.geometry import solve
+
+        clip = perform.perform(config.load(score.Score, text), seed=seed)
+        if rig != clip.rig:
+            clip, _ = solve.retarget(clip, rigs.load(clip.rig), target)
+    else:
+        from tdmm_lm.lm import generate
+
+        prompt = check_prompt(text)
+        network = face_codec()
+        frames = frames_of(seconds, network.code_fps)
+        model = generate.load(lm or bundle.path("assets/lm"))
+        codes = generate.perform(model, prompt, frames=frames, seed=seed)
+        clip = codec.detokenize(network, codes, target)
+    for path in outputs:
+        write(clip, path, target)
+    return clip.frames
+
+
+def convert(source: Path, target: Path, *, rig: str | None = None) -> str:
+    """Between formats, and between rigs through geometry."""
+    check_ending(target)
+    clip = formats.read(source)
+    driven = rigs.load(clip.rig)
+    line = f"{clip.frames} frames at {clip.fps:g} Hz -> {target}"
+    if rig is not None and rig != clip.rig:
+        from tdmm_lm.geometry import solve
+
+        wanted = rigs.load(rig)
+        clip, residual = solve.retarget(clip, driven, wanted)
+        driven, line = wanted, f"{line}; {rig}: residual {residual:.3f} mm mean"
+    write(clip, target, driven)
+    return line
+
+
+def tokenize(file: Path, output: Path) -> str:
+    """Codes as JSON, with what is needed to decode them."""
+    if output.suffix != ".json":
+        raise ValueError(f"{output}: expected an ending .json, got {output.suffix or 'none'}.")
+    clip = formats.read(file)
+    network = face_codec()
+    codes = codec.tokenize(network, clip)
+    about = {
+        "format_version": 1, "modality": "face", "code_fps": network.code_fps, "books": network.books,
+        "codec_sha256": codec.weights_sha256(bundle.path("tokenizers/face")), "codes": codes.tolist(),
+    }
+    with replacing(output) as path:
+        path.write_text(json.dumps(about) + "\n")
+    return f"{len(codes)} codes -> {output}"
+
+
+def detokenize(file: Path, output: Path, *, rig: str = "head") -> str:
+    """A clip from what `tokenize` wrote."""
+    check_ending(output)
+    try:
+        about = json.loads(file.read_text())
+        codes, made_by = np.asarray(about["codes"]), about["codec_sha256"]
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError):
+        raise ValueError(f"{file}: expected JSON with `codes` and `codec_sha256`, as `tdmm tokenize` writes it.") from None
+    if codes.ndim != 2 or codes.dtype.kind != "i" or not len(codes):
+        raise ValueError(f"{file}: codes: expected whole numbers (frames, books), got {codes.dtype} {codes.shape}.")
+    ours = codec.weights_sha256(bundle.path("tokenizers/face"))
+    if made_by != ours:
+        raise ValueError(f"{file}: codes were made by codec {str(made_by)[:12]}, this is {ours[:12]}; tokenize again.")
+    target = rigs.load(rig)
+    clip = codec.detokenize(face_codec(), codes, target)
+    write(clip, output, target)
+    return f"{clip.frames} frames -> {output}"
+
+
+def _observed(clip: MotionClip) -> dict[str, object]:
+    from tdmm_lm.observe import run
+
+    return run.to_json(run.run(clip, rigs.load(clip.rig)))
+
+
+def observe(file: Path) -> str:
+    """Timed attributes of a clip as JSON."""
+    return json.dumps(_observed(formats.read(file)), indent=2)
+
+
+def capture(video: Path, output: Path) -> str:
+    """A face clip from a video, with a progress bar."""
+    from rich.progress import Progress
+
+    from tdmm_lm.formats import video as capturing
+
+    check_ending(output)
+    with Progress(transient=True) as progress:
+        bar = progress.add_task("capture", total=None)
+        clip = capturing.capture(video, progress=lambda frames: progress.update(bar, completed=frames))
+    write(clip, output, rigs.load(clip.rig))
+    return f"{clip.frames} frames at {clip.fps:g} Hz -> {output}"
+
+
+def render(
+    file: Path, output: Path, *, renderer: str = "mesh", audio: Path | None = None, rig: str | None = None, size: int = 512
+) -> str:
+    """A clip as mp4, with sound if there is any."""
+    if output.suffix.lower() not in RENDERED:
+        raise ValueError(f"{output}: expected an ending among {', '.join(RENDERED)}, got {output.suffix or 'none'}.")
+    if size % 2 or not 64 <= size <= 4096:
+        raise ValueError(f"--size: expected an even number of pixels from 64 to 4096, got {size}.")
+    module = config.find("render", renderer)
+    clip = formats.read(file)
+    driven = rigs.load(clip.rig)
+    if rig is not None and rig != clip.rig:
+        from tdmm_lm.geometry import solve
+
+        wanted = rigs.load(rig)
+        clip, _ = solve.retarget(clip, driven, wanted)
+        driven = wanted
+    module.write(clip, output, driven, audio=audio, size=(size, size))
+    return f"{clip.frames} frames at {clip.fps:g} Hz -> {output}"
+
+
+def train(recipe: Path, changes: list[str], output: Path) -> None:
+    """Run the step that the recipe names."""
+    data = config.override(config.read(recipe), changes)
+    if "step" not in data:
+        raise ValueError(f"{recipe}: step: expected one of {', '.join(config.known('train'))}, found none.")
+    step = config.find("train", str(data.pop("step")))
+    step.main(config.check(step.Settings, data, str(recipe)), output)
+
+
+def extend(base: str, output: Path, *, codec: Path | None = None) -> str:
+    """A language model grown by a codec's tokens."""
+    from tdmm_lm.lm import extend as step
+
+    return step.extend(base, output, codecs={"face": codec or bundle.path("tokenizers/face")})
+
+
+def export(adapter: Path, out: Path) -> str:
+    """A servable folder from an adapter or a checkpoint."""
+    from tdmm_lm.lm import export as step
+
+    return step.export(adapter, out)
+
+
+def import_rig(file: Path, output: Path) -> str:
+    """A FLAME file of its owner's as a folder that `--rig` takes."""
+    from tdmm_lm.geometry import embed
+    from tdmm_lm.rigs import flame
+
+    arrays = flame.read_owner(file)
+    flame.save(arrays, output, landmarks=embed.by_position(arrays.v_template, arrays.faces))
+    return f"{len(arrays.v_template)} vertices -> {output}"
+
+
+def bench(name: str) -> str:
+    """A benchmark's figures as JSON; in a checkout they are kept."""
+    from tdmm_lm import report
+
+    figures = config.find("bench", name).run()
+    made = report.report(name, settings={}, figures=figures)
+    text = json.dumps(made, indent=2)
+    kept = bundle.PACKAGE.parent / "eval" / "bench"
+    if kept.is_dir() and (bundle.PACKAGE.parent / "pyproject.toml").is_file():
+        with replacing(kept / f"{name}.json") as path:
+            path.write_text(text + "\n")
+    return text
