@@ -2,14 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 from tdmm_lm import __version__
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
     help="A language model that reads and writes human motion: describe, perform, convert, train and serve.",
 )
 corpus_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
@@ -18,9 +21,9 @@ app.add_typer(corpus_app, name="corpus")
 In = Annotated[Path, typer.Argument(help="A clip, CSV, GLB or video: anything `tdmm convert` reads.")]
 Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write; the ending decides the format.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
-Model = Annotated[Optional[Path], typer.Option("--lm", help="A model folder; without it the bundled nano model.")]
+Model = Annotated[Path | None, typer.Option("--lm", help="A model folder; without it the bundled nano model.")]
 RigName = Annotated[str, typer.Option("--rig", help="head (bundled), ict (scanned), or an imported rig's folder.")]
-Changes = Annotated[Optional[list[str]], typer.Argument(help="Settings to change: key.sub=value.")]
+Changes = Annotated[list[str] | None, typer.Argument(help="Settings to change: key.sub=value.")]
 
 
 @app.command(epilog="Example: `tdmm demo -o out/demo`")
@@ -34,7 +37,7 @@ def demo(output: Out = Path("out/demo")) -> None:
 @app.command(epilog="Example: `tdmm describe talk.mp4 -q 'How often does he blink?'`")
 def describe(
     file: In,
-    question: Annotated[Optional[str], typer.Option("-q", "--question", help="Ask this instead.")] = None,
+    question: Annotated[str | None, typer.Option("-q", "--question", help="Ask this instead.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Text and observed attributes as JSON.")] = False,
     lm: Model = None,
 ) -> None:
@@ -49,7 +52,7 @@ def animate(
     text: Annotated[str, typer.Argument(help="A prompt, or a score.yaml to be performed as written.")],
     output: Annotated[list[Path], typer.Option("-o", "--output", help="May be repeated: .npz .glb .csv .mp4")],
     modality: Annotated[str, typer.Option(help="face")] = "face",
-    seconds: Annotated[Optional[float], typer.Option(help="Exact length; without it the model chooses.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Exact length; without it the model chooses.")] = None,
     seed: Seed = 0,
     rig: RigName = "head",
     lm: Model = None,
@@ -65,7 +68,7 @@ def animate(
 def convert(
     source: In,
     target: Annotated[Path, typer.Argument(help="Where to write; the ending decides the format.")],
-    rig: Annotated[Optional[str], typer.Option("--rig", help="Move the motion to this rig.")] = None,
+    rig: Annotated[str | None, typer.Option("--rig", help="Move the motion to this rig.")] = None,
 ) -> None:
     """Between every format and rig; going to another rig prints the residual in millimetres."""
     from tdmm_lm import verbs
@@ -112,8 +115,8 @@ def render(
     file: In,
     output: Out,
     renderer: Annotated[str, typer.Option(help="A file of tdmm_lm/render: mesh.")] = "mesh",
-    audio: Annotated[Optional[Path], typer.Option(help="Sound to put under the picture.")] = None,
-    rig: Annotated[Optional[str], typer.Option("--rig", help="Show the motion on this rig.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="Sound to put under the picture.")] = None,
+    rig: Annotated[str | None, typer.Option("--rig", help="Show the motion on this rig.")] = None,
     size: Annotated[int, typer.Option(help="Width and height, pixels, even.")] = 512,
 ) -> None:
     """Clip -> mp4."""
@@ -143,7 +146,7 @@ def corpus_check(folder: Path) -> None:
 def train(
     recipe: Annotated[Path, typer.Argument(help="A YAML whose `step:` names a file of tdmm_lm/train.")],
     changes: Changes = None,
-    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="Default: runs/<recipe's name>.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: runs/<recipe's name>.")] = None,
 ) -> None:
     """Run one training step; started again it resumes."""
     from tdmm_lm import verbs
@@ -155,7 +158,7 @@ def train(
 def extend(
     base: Annotated[str, typer.Argument(help="A Hugging Face causal LM: folder or hub name.")],
     output: Out,
-    codec: Annotated[Optional[Path], typer.Option(help="A codec's folder; without it the bundled face codec.")] = None,
+    codec: Annotated[Path | None, typer.Option(help="A codec's folder; without it the bundled face codec.")] = None,
 ) -> None:
     """Grow a language model by the motion tokens."""
     from tdmm_lm import verbs
@@ -181,7 +184,7 @@ def import_rig(file: Annotated[Path, typer.Argument(help="FLAME .pkl or .npz fro
 
 @app.command(epilog="Example: `tdmm serve serve/transformers.yaml port=8000`")
 def serve(
-    recipe: Annotated[Optional[Path], typer.Argument(help="A YAML; without it serve/transformers.yaml.")] = None,
+    recipe: Annotated[Path | None, typer.Argument(help="A YAML; without it serve/transformers.yaml.")] = None,
     changes: Changes = None,
 ) -> None:
     """The OpenAI-compatible endpoint."""
@@ -220,10 +223,19 @@ def main() -> None:
     """The user's mistakes end in one line and exit 2; ours in a traceback."""
     try:
         app()
-    except (ValueError, FileNotFoundError, FileExistsError, IsADirectoryError, PermissionError, ModuleNotFoundError) as error:
+    except (
+        ValueError,
+        FileNotFoundError,
+        FileExistsError,
+        IsADirectoryError,
+        PermissionError,
+        ModuleNotFoundError,
+    ) as error:
         if isinstance(error, ModuleNotFoundError):
             missing = (error.name or "?").split(".")[0]
-            typer.echo(f"error: expected the package {missing!r}, found none; `tdmm doctor` says how to get it.", err=True)
+            typer.echo(
+                f"error: expected the package {missing!r}, found none; `tdmm doctor` says how to get it.", err=True
+            )
         else:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(2)

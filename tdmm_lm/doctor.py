@@ -12,13 +12,22 @@ from tdmm_lm import bundle
 from tdmm_lm.files import replacing
 
 PACKAGES = {  # distribution -> (extra that brings it, what it is for)
-    "torch": ("", "everything"), "transformers": ("", "language model"), "sentencepiece": ("", "text tokenizer"),
-    "vector-quantize-pytorch": ("", "codecs"), "av": ("", "video and sound"),
-    "pyvista": ("render", "tdmm render, mp4 output"), "mediapipe": ("capture", "tdmm capture, video input"),
-    "fastapi": ("serve", "tdmm serve"), "uvicorn": ("serve", "tdmm serve"),
-    "trl": ("train", "tdmm train"), "peft": ("train", "LoRA, tdmm export"), "datasets": ("train", "corpora"),
-    "accelerate": ("train", "several processes"), "evaluate": ("eval", "metrics"),
-    "smplx": ("dev", "parity tests"), "flame-pytorch": ("dev", "parity tests (install with --no-deps)"),
+    "torch": ("", "everything"),
+    "transformers": ("", "language model"),
+    "sentencepiece": ("", "text tokenizer"),
+    "vector-quantize-pytorch": ("", "codecs"),
+    "av": ("", "video and sound"),
+    "pyvista": ("render", "tdmm render, mp4 output"),
+    "mediapipe": ("capture", "tdmm capture, video input"),
+    "fastapi": ("serve", "tdmm serve"),
+    "uvicorn": ("serve", "tdmm serve"),
+    "trl": ("train", "tdmm train"),
+    "peft": ("train", "LoRA, tdmm export"),
+    "datasets": ("train", "corpora"),
+    "accelerate": ("train", "several processes"),
+    "evaluate": ("eval", "metrics"),
+    "smplx": ("dev", "parity tests"),
+    "flame-pytorch": ("dev", "parity tests (install with --no-deps)"),
 }
 
 
@@ -36,9 +45,12 @@ class Asset:
 
 ASSETS = (
     Asset(
-        "face landmarker", "face_landmarker/face_landmarker.task", "face_landmarker.task",
+        "face landmarker",
+        "face_landmarker/face_landmarker.task",
+        "face_landmarker.task",
         "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
-        "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff", "Apache-2.0, Google",
+        "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+        "Apache-2.0, Google",
     ),
 )
 
@@ -69,8 +81,10 @@ def download(asset: Asset, *, timeout_seconds: float = 60) -> Path:
             with urllib.request.urlopen(asset.url, timeout=timeout_seconds) as answer, path.open("wb") as file:
                 shutil.copyfileobj(answer, file)
         except OSError as error:
-            raise ValueError(f"{asset.name}: could not fetch {asset.url} ({error}); put the file at "
-                             f"{bundle.cache() / asset.cached} yourself.") from None
+            raise ValueError(
+                f"{asset.name}: could not fetch {asset.url} ({error}); put the file at "
+                f"{bundle.cache() / asset.cached} yourself."
+            ) from None
         if _sha256(path) != asset.sha256:
             raise ValueError(f"{asset.name}: expected sha256 {asset.sha256}, got {_sha256(path)}; nothing was kept.")
         with replacing(bundle.cache() / asset.cached) as target:

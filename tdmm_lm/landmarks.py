@@ -51,8 +51,15 @@ MEDIAPIPE |= {"pupil_right": 468, "pupil_left": 473}
 NAMES: tuple[str, ...] = (*MEDIAPIPE, "tongue_tip")
 
 REGIONS = {  # every name belongs to exactly one region, by its first word
-    "lips": ("lip",), "lids": ("lid",), "brows": ("brow",), "jaw": ("oval", "chin"), "cheeks": ("cheek",),
-    "nose": ("nose",), "forehead": ("forehead",), "pupils": ("pupil",), "tongue": ("tongue",),
+    "lips": ("lip",),
+    "lids": ("lid",),
+    "brows": ("brow",),
+    "jaw": ("oval", "chin"),
+    "cheeks": ("cheek",),
+    "nose": ("nose",),
+    "forehead": ("forehead",),
+    "pupils": ("pupil",),
+    "tongue": ("tongue",),
 }
 
 

@@ -14,8 +14,14 @@ KEYS = ("value", "unit", "n", "interval", "peer", "peer_value", "ratio")
 
 
 def figure(
-    value: float | int | None, unit: str, *, n: int | None = None, interval: tuple[float, float] | None = None,
-    peer: str | None = None, peer_value: float | None = None, ratio: float | None = None,
+    value: float | int | None,
+    unit: str,
+    *,
+    n: int | None = None,
+    interval: tuple[float, float] | None = None,
+    peer: str | None = None,
+    peer_value: float | None = None,
+    ratio: float | None = None,
 ) -> dict[str, Any]:
     """One measured figure; ``interval`` is a 95 % interval, ``ratio`` says how often better than the peer."""
     return dict(zip(KEYS, (value, unit, n, list(interval) if interval else None, peer, peer_value, ratio), strict=True))
@@ -36,13 +42,26 @@ def report(name: str, *, settings: dict[str, Any], figures: dict[str, dict[str, 
         if set(value) != set(KEYS):
             raise ValueError(f"figures.{key}: expected the keys {', '.join(KEYS)}, got {', '.join(value)}.")
     when = datetime.datetime.now(datetime.UTC).replace(microsecond=0).isoformat()
-    return {"name": name, "version": __version__, "when": when, "machine": machine(), "settings": settings, "figures": figures}
+    return {
+        "name": name,
+        "version": __version__,
+        "when": when,
+        "machine": machine(),
+        "settings": settings,
+        "figures": figures,
+    }
 
 
 def markdown(made: dict[str, Any]) -> str:
     """The report as a table for people."""
-    lines = [f"# {made['name']}", "", f"{made['when']}, version {made['version']}; {made['machine']}.", "",
-             "| figure | value | unit | n | 95 % interval | peer | peer's value | ratio |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        f"# {made['name']}",
+        "",
+        f"{made['when']}, version {made['version']}; {made['machine']}.",
+        "",
+        "| figure | value | unit | n | 95 % interval | peer | peer's value | ratio |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
 
     def show(value: Any) -> str:
         if value is None:

@@ -29,20 +29,26 @@ def matrix_to_quaternion(matrix: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 4
     m = matrix
     trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
     # Four candidates, each well conditioned where its own leading term is the largest.
-    squares = torch.stack([
-        1 + trace,
-        1 + m[..., 0, 0] - m[..., 1, 1] - m[..., 2, 2],
-        1 - m[..., 0, 0] + m[..., 1, 1] - m[..., 2, 2],
-        1 - m[..., 0, 0] - m[..., 1, 1] + m[..., 2, 2],
-    ], -1)
+    squares = torch.stack(
+        [
+            1 + trace,
+            1 + m[..., 0, 0] - m[..., 1, 1] - m[..., 2, 2],
+            1 - m[..., 0, 0] + m[..., 1, 1] - m[..., 2, 2],
+            1 - m[..., 0, 0] - m[..., 1, 1] + m[..., 2, 2],
+        ],
+        -1,
+    )
     a, b, c = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
     d, e, f = m[..., 1, 0] + m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 2, 1] + m[..., 1, 2]
-    candidates = torch.stack([
-        torch.stack([squares[..., 0], a, b, c], -1),
-        torch.stack([a, squares[..., 1], d, e], -1),
-        torch.stack([b, d, squares[..., 2], f], -1),
-        torch.stack([c, e, f, squares[..., 3]], -1),
-    ], -2)
+    candidates = torch.stack(
+        [
+            torch.stack([squares[..., 0], a, b, c], -1),
+            torch.stack([a, squares[..., 1], d, e], -1),
+            torch.stack([b, d, squares[..., 2], f], -1),
+            torch.stack([c, e, f, squares[..., 3]], -1),
+        ],
+        -2,
+    )
     best = squares.argmax(-1)[..., None, None].expand(*squares.shape[:-1], 1, 4)
     quaternion = torch.nn.functional.normalize(candidates.gather(-2, best).squeeze(-2), dim=-1)
     return torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
@@ -55,25 +61,38 @@ def quaternion_to_axis_angle(quaternion: Float[Tensor, "*b 4"]) -> Float[Tensor,
     norm = imaginary.norm(dim=-1, keepdim=True)
     angle = 2 * torch.atan2(norm, real)
     small = norm < 1e-6
-    return imaginary * torch.where(small, 2 / real.clamp_min(1e-6), angle / torch.where(small, torch.ones_like(norm), norm))
+    return imaginary * torch.where(
+        small, 2 / real.clamp_min(1e-6), angle / torch.where(small, torch.ones_like(norm), norm)
+    )
 
 
 def axis_angle_to_quaternion(axis_angle: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 4"]:
     """Real part first."""
     angle = axis_angle.norm(dim=-1, keepdim=True)
     small = angle < 1e-6
-    factor = torch.where(small, 0.5 - angle**2 / 48, (angle / 2).sin() / torch.where(small, torch.ones_like(angle), angle))
+    factor = torch.where(
+        small, 0.5 - angle**2 / 48, (angle / 2).sin() / torch.where(small, torch.ones_like(angle), angle)
+    )
     return torch.cat([(angle / 2).cos(), axis_angle * factor], -1)
 
 
 def quaternion_to_matrix(quaternion: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3 3"]:
     """Any non-zero quaternion, normalised first."""
     w, x, y, z = torch.nn.functional.normalize(quaternion, dim=-1).unbind(-1)
-    return torch.stack([
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ], -1).unflatten(-1, (3, 3))
+    return torch.stack(
+        [
+            1 - 2 * (y * y + z * z),
+            2 * (x * y - w * z),
+            2 * (x * z + w * y),
+            2 * (x * y + w * z),
+            1 - 2 * (x * x + z * z),
+            2 * (y * z - w * x),
+            2 * (x * z - w * y),
+            2 * (y * z + w * x),
+            1 - 2 * (x * x + y * y),
+        ],
+        -1,
+    ).unflatten(-1, (3, 3))
 
 
 def matrix_to_axis_angle(matrix: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"]:
@@ -115,7 +134,9 @@ def matrix_to_euler_yxz(matrix: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3"
     return torch.stack([yaw, pitch, roll], -1)
 
 
-def slerp(start: Float[Tensor, "*b 4"], end: Float[Tensor, "*b 4"], share: Float[Tensor, "*b 1"]) -> Float[Tensor, "*b 4"]:
+def slerp(
+    start: Float[Tensor, "*b 4"], end: Float[Tensor, "*b 4"], share: Float[Tensor, "*b 1"]
+) -> Float[Tensor, "*b 4"]:
     """Along the shorter arc; ``share`` runs from 0 (start) to 1 (end)."""
     dot = (start * end).sum(-1, keepdim=True)
     end = torch.where(dot < 0, -end, end)

@@ -76,8 +76,14 @@ def describe(file: Path, *, question: str | None = None, as_json: bool = False, 
 
 
 def animate(
-    text: str, outputs: list[Path], *, modality: str = "face", seconds: float | None = None, seed: int = 0,
-    rig: str = "head", lm: Path | None = None,
+    text: str,
+    outputs: list[Path],
+    *,
+    modality: str = "face",
+    seconds: float | None = None,
+    seed: int = 0,
+    rig: str = "head",
+    lm: Path | None = None,
 ) -> int:
     """Perform a prompt, or a score.yaml exactly as written, into every output; the number of frames."""
     for path in outputs:
@@ -130,8 +136,12 @@ def tokenize(file: Path, output: Path) -> str:
     network = face_codec()
     codes = codec.tokenize(network, clip)
     about = {
-        "format_version": 1, "modality": "face", "code_fps": network.code_fps, "books": network.books,
-        "codec_sha256": codec.weights_sha256(bundle.path("tokenizers/face")), "codes": codes.tolist(),
+        "format_version": 1,
+        "modality": "face",
+        "code_fps": network.code_fps,
+        "books": network.books,
+        "codec_sha256": codec.weights_sha256(bundle.path("tokenizers/face")),
+        "codes": codes.tolist(),
     }
     with replacing(output) as path:
         path.write_text(json.dumps(about) + "\n")
@@ -145,7 +155,9 @@ def detokenize(file: Path, output: Path, *, rig: str = "head") -> str:
         about = json.loads(file.read_text())
         codes, made_by = np.asarray(about["codes"]), about["codec_sha256"]
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError):
-        raise ValueError(f"{file}: expected JSON with `codes` and `codec_sha256`, as `tdmm tokenize` writes it.") from None
+        raise ValueError(
+            f"{file}: expected JSON with `codes` and `codec_sha256`, as `tdmm tokenize` writes it."
+        ) from None
     if codes.ndim != 2 or codes.dtype.kind != "i" or not len(codes):
         raise ValueError(f"{file}: codes: expected whole numbers (frames, books), got {codes.dtype} {codes.shape}.")
     ours = codec.weights_sha256(bundle.path("tokenizers/face"))
@@ -183,7 +195,13 @@ def capture(video: Path, output: Path) -> str:
 
 
 def render(
-    file: Path, output: Path, *, renderer: str = "mesh", audio: Path | None = None, rig: str | None = None, size: int = 512
+    file: Path,
+    output: Path,
+    *,
+    renderer: str = "mesh",
+    audio: Path | None = None,
+    rig: str | None = None,
+    size: int = 512,
 ) -> str:
     """A clip as mp4, with sound if there is any."""
     if output.suffix.lower() not in RENDERED:

@@ -22,14 +22,19 @@ def test_scientific_notation_is_a_number():
 
 def test_overrides_reach_into_sections_and_leave_the_original_alone():
     data = {"lr": 1, "codec": {"width": 2}}
-    assert config.check(Outer, config.override(data, ["codec.width=8", "lr=3e-4"]), "x") == Outer(lr=3e-4, codec=Inner(width=8))
+    assert config.check(Outer, config.override(data, ["codec.width=8", "lr=3e-4"]), "x") == Outer(
+        lr=3e-4, codec=Inner(width=8)
+    )
     assert data == {"lr": 1, "codec": {"width": 2}}
 
 
-@pytest.mark.parametrize(("assignment", "message"), [
-    ("width", r"'width': expected key.sub=value"),
-    ("lr.x=1", r"lr.x: expected a section at 'lr', got 1"),
-])
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("width", r"'width': expected key.sub=value"),
+        ("lr.x=1", r"lr.x: expected a section at 'lr', got 1"),
+    ],
+)
 def test_bad_overrides_say_what_is_wrong(assignment, message):
     with pytest.raises(ValueError, match=message):
         config.override({"lr": 1}, [assignment])

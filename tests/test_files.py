@@ -17,9 +17,14 @@ def test_a_file_appears_whole(tmp_path):
 def test_a_failure_leaves_the_old_and_no_rest(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(RuntimeError), replacing(target) as path:
-        path.write_text("half")
-        raise RuntimeError
+
+    def fail() -> None:
+        with replacing(target) as path:
+            path.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 

@@ -14,15 +14,22 @@ from tdmm_lm.serve.errors import ApiError
 def _bytes(url: str, param: str, most: int) -> bytes:
     """The payload of a data URL or of bare base64."""
     if url.startswith(("http://", "https://", "file:", "ftp:")):
-        raise ApiError(400, f"{param}: expected a data URL (data:...;base64,...), got a {url.split(':')[0]} URL; "
-                            "this server fetches nothing.", param=param, code="url_not_allowed")
+        raise ApiError(
+            400,
+            f"{param}: expected a data URL (data:...;base64,...), got a {url.split(':')[0]} URL; "
+            "this server fetches nothing.",
+            param=param,
+            code="url_not_allowed",
+        )
     text = url.partition(",")[2] if url.startswith("data:") else url
     if len(text) > most * 4 // 3 + 4:
         raise ApiError(413, f"{param}: expected at most {most} bytes.", param=param, code="file_too_large")
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise ApiError(400, f"{param}: expected base64, got something else.", param=param, code="invalid_base64") from None
+        raise ApiError(
+            400, f"{param}: expected base64, got something else.", param=param, code="invalid_base64"
+        ) from None
     if not data:
         raise ApiError(400, f"{param}: expected a file, got no bytes.", param=param, code="empty_file")
     return data
@@ -41,7 +48,9 @@ def clip(part: dict[str, Any], where: str, *, most: int = 32 << 20) -> MotionCli
     key = "file_data" if kind == "file" else "url"
     param = f"{where}.{kind}.{key}"
     if kind == "file" and body.get("file_id"):
-        raise ApiError(404, f"{where}.file.file_id: no such file.", param=f"{where}.file.file_id", code="file_not_found")
+        raise ApiError(
+            404, f"{where}.file.file_id: no such file.", param=f"{where}.file.file_id", code="file_not_found"
+        )
     if not isinstance(body.get(key), str):
         raise ApiError(400, f"{param}: expected a string, got {type(body.get(key)).__name__}.", param=param)
     data = _bytes(body[key], param, most)

@@ -33,7 +33,13 @@ class Motion:
 class Motions:
     """An open store in one folder; the oldest motions go when there are more than ``most``."""
 
-    def __init__(self, folder: Path, write: Callable[[MotionClip, Path], None], read: Callable[[Path], MotionClip], most: int = 1000):
+    def __init__(
+        self,
+        folder: Path,
+        write: Callable[[MotionClip, Path], None],
+        read: Callable[[Path], MotionClip],
+        most: int = 1000,
+    ):
         self.folder, self.most = folder, most
         self._write, self._read = write, read
         self._lock = threading.Lock()

@@ -16,13 +16,16 @@ def test_parts_go_in_and_come_out():
         face.assemble({"expression": np.ones((5, 52)), "hed": np.zeros((5, 3))}, fps=25, rig="head")
 
 
-@pytest.mark.parametrize(("values", "fps", "message"), [
-    (np.zeros((0, 70)), 25, "at least one frame"),
-    (np.zeros(70), 25, "at least one frame"),
-    (np.full((2, 70), np.nan), 25, "NaN or infinity at frame 0"),
-    (np.zeros((2, 70)), 0, "1 to 1000 Hz, got 0"),
-    (np.zeros((2, 70)), 1e6, "1 to 1000 Hz"),
-])
+@pytest.mark.parametrize(
+    ("values", "fps", "message"),
+    [
+        (np.zeros((0, 70)), 25, "at least one frame"),
+        (np.zeros(70), 25, "at least one frame"),
+        (np.full((2, 70), np.nan), 25, "NaN or infinity at frame 0"),
+        (np.zeros((2, 70)), 0, "1 to 1000 Hz, got 0"),
+        (np.zeros((2, 70)), 1e6, "1 to 1000 Hz"),
+    ],
+)
 def test_bad_clips_are_refused(values, fps, message):
     with pytest.raises(ValueError, match=message):
         MotionClip(values, fps, "face", "head")
