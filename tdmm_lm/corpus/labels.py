@@ -1,0 +1,115 @@
+"""What is true of a clip: exactly, from its score, or as observed in a recording. Captions are made from this."""
+
+from typing import Any
+
+from pydantic import Field
+
+from tdmm_lm.config import Settings
+from tdmm_lm.corpus.lexicon import lexicon
+from tdmm_lm.corpus.score import Score
+from tdmm_lm.observe import INTENSITIES, Observation, Side
+
+
+class Shown(Settings):
+    """An expression: seconds of onset, apex (first moment at full) and offset. ``word`` is None where it was observed."""
+
+    family: str
+    word: str | None = None
+    intensity: float
+    level: str
+    side: Side = "both"
+    onset: float = 0.0
+    apex: float = 0.0
+    offset: float = 0.0
+
+
+class Moved(Settings):
+    """A head gesture or a glance, seconds from ``onset`` to ``offset``; ``name`` of GESTURES or GAZES."""
+
+    name: str
+    count: int = 1
+    onset: float = 0.0
+    offset: float = 0.0
+
+
+class Labels(Settings):
+    """``family``, ``word``, ``intensity``, ``level`` are those of the strongest expression; ``gesture`` is the first.
+
+    ``shown`` is in order of onset and has no neutral expressions; ``level`` is "" for a neutral face. ``blinks`` and
+    ``speech_share`` (0..1 of the time) are facts of the whole clip.
+    """
+
+    seconds: float
+    subject: str = "person"
+    shown: tuple[Shown, ...] = ()
+    gestures: tuple[Moved, ...] = ()
+    gazes: tuple[Moved, ...] = ()
+    blinks: int = 0
+    speech_share: float = Field(0.0, ge=0, le=1)
+    family: str = "neutral"
+    word: str | None = None
+    words: tuple[str, ...] = ()
+    intensity: float = 0.0
+    level: str = ""
+    gesture: str = "none"
+    count: int = 0
+    gaze: str = "front"
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """In order of onset; ("neutral",) where nothing is shown."""
+        return tuple(shown.family for shown in self.shown) or ("neutral",)
+
+
+def level(intensity: float) -> str:
+    """The name of an intensity above zero; what is below the slightest is called slight."""
+    return next((name for name, (low, high) in INTENSITIES.items() if low <= intensity < high), "slight")
+
+
+def _labels(seconds: float, shown: list[Shown], gestures: list[Moved], gazes: list[Moved], **facts: Any) -> Labels:
+    main = max(shown, key=lambda s: s.intensity) if shown else None
+    first = gestures[0] if gestures else None
+    return Labels(
+        seconds=seconds, shown=tuple(shown), gestures=tuple(gestures), gazes=tuple(gazes),
+        family=main.family if main else "neutral", intensity=main.intensity if main else 0.0,
+        level=main.level if main else "", gesture=first.name if first else "none", count=first.count if first else 0,
+        gaze=gazes[0].name if gazes else "front", **facts,
+    )
+
+
+def of_score(score: Score) -> Labels:
+    """Exact labels of a performance."""
+    shown = []
+    for e in sorted(score.expressions, key=lambda e: e.onset):
+        word = lexicon().word(e.word)
+        if word.family != "neutral":
+            end = min(e.offset, score.seconds)
+            shown.append(Shown(family=word.family, word=e.word, intensity=e.intensity, level=level(e.intensity),
+                               side=e.side, onset=e.onset, apex=min(e.onset + e.attack, end), offset=end))
+    gestures = [Moved(name=m.gesture, count=m.count, onset=m.onset, offset=min(m.onset + m.lasts, score.seconds))
+                for m in sorted(score.head, key=lambda m: m.onset)]
+    gazes = [Moved(name=g.direction, onset=g.onset, offset=min(g.onset + g.seconds, score.seconds))
+             for g in sorted(score.gaze, key=lambda g: g.onset)]
+    words = tuple(e.word for e in sorted(score.expressions, key=lambda e: e.onset))
+    word = max(shown, key=lambda s: s.intensity).word if shown else (words[0] if words else None)
+    share = sum(stop - start for start, stop in score.speech) / score.seconds
+    return _labels(score.seconds, shown, gestures, gazes, subject=score.subject, blinks=len(score.blinks),
+                   speech_share=min(1.0, share), words=words, word=word)
+
+
+def of_observation(seen: Observation) -> Labels:
+    """What was observed, as far as a caption says it: the strongest family, gesture and gaze, blinks and speech."""
+    shown, gestures, gazes = [], [], []
+    times = {(e.kind, e.name): e for e in sorted(seen.events, key=lambda e: e.intensity)}  # the strongest of a kind stays
+    if seen.family != "neutral":
+        event = times.get(("family", seen.family))
+        shown.append(Shown(
+            family=seen.family, intensity=seen.intensity, level=level(seen.intensity), side=event.side if event else "both",
+            onset=event.onset if event else 0.0, apex=event.apex if event else 0.0, offset=event.offset if event else seen.seconds,
+        ))
+    for kind, name, count, into in (("head", seen.gesture, seen.count, gestures), ("gaze", seen.gaze, 1, gazes)):
+        if name not in ("none", "front"):
+            event = times.get((kind, name))
+            into.append(Moved(name=name, count=count, onset=event.onset if event else 0.0,
+                              offset=event.offset if event else seen.seconds))
+    return _labels(seen.seconds, shown, gestures, gazes, blinks=seen.blinks, speech_share=seen.speech_share)

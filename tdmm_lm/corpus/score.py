@@ -1,0 +1,112 @@
+"""What is performed: a score of expressions, head gestures, glances, blinks and speech, readable as YAML.
+
+    seconds: 4
+    expressions: [{word: smile, intensity: 0.9, onset: 0.4}]
+    head: [{gesture: nod, count: 2, onset: 2.0}]
+
+Seconds from the clip's start everywhere; what runs past the end is simply still there when the clip ends.
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from tdmm_lm.config import Settings
+from tdmm_lm.corpus.lexicon import lexicon, weights
+from tdmm_lm.observe import Side
+
+HELD = ("tilt_left", "tilt_right", "turn_left", "turn_right", "look_up", "look_down")
+Gesture = Literal["nod", "shake", "tilt_left", "tilt_right", "turn_left", "turn_right", "look_up", "look_down"]
+Direction = Literal["left", "right", "up", "down"]
+PERIOD = {"nod": 0.6, "shake": 0.75}  # seconds a dip or a full cycle takes where the score does not say
+BLINK_APART = 0.45  # seconds between the middles of two blinks, so that they are two
+
+
+class Expression(Settings):
+    """A word on the face: it rises for ``attack`` seconds from ``onset``, holds, and is released."""
+
+    word: str
+    intensity: float = Field(0.6, gt=0, le=1)
+    onset: float = Field(0.3, ge=0)
+    attack: float = Field(0.4, ge=0.08, le=5)
+    hold: float = Field(1.8, ge=0, le=60)
+    release: float = Field(0.5, ge=0.08, le=5)
+    side: Side = "both"
+
+    @model_validator(mode="after")
+    def _known(self) -> "Expression":
+        weights(lexicon().word(self.word), self.side)
+        return self
+
+    @property
+    def offset(self) -> float:
+        return self.onset + self.attack + self.hold + self.release
+
+
+class HeadMove(Settings):
+    """A gesture of the head. ``seconds`` is all of it; ``degrees`` a nod's dip, half of a shake's swing, or the held angle."""
+
+    gesture: Gesture
+    count: int = Field(1, ge=1, le=4)
+    onset: float = Field(1.0, ge=0)
+    seconds: float | None = Field(None, ge=0.3, le=60)
+    degrees: float = Field(14.0, ge=4, le=40)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "HeadMove":
+        if self.gesture in HELD and self.count != 1:
+            raise ValueError(f"head: expected a count of 1 for {self.gesture}, which is held, got {self.count}")
+        return self
+
+    @property
+    def lasts(self) -> float:
+        """Seconds, as given or usual for the gesture."""
+        return self.seconds or (1.6 if self.gesture in HELD else PERIOD[self.gesture] * self.count)
+
+
+class Glance(Settings):
+    """The eyes go somewhere and stay; ``amount`` is 0..1 of their range."""
+
+    direction: Direction
+    onset: float = Field(0.8, ge=0)
+    seconds: float = Field(1.2, ge=0.3, le=60)
+    amount: float = Field(0.7, gt=0, le=1)
+
+
+class Score(Settings):
+    """One performance. ``blinks`` are the moments the eyes are shut, ``speech`` spans with a beginning and an end.
+
+    ``subject`` is for the text alone; ``seed`` chooses the person (how this face does things) and all small chance.
+    """
+
+    seconds: float = Field(4.0, ge=0.4, le=60)
+    fps: float = Field(25.0, ge=1, le=240)
+    subject: str = "person"
+    expressions: tuple[Expression, ...] = ()
+    head: tuple[HeadMove, ...] = ()
+    gaze: tuple[Glance, ...] = ()
+    blinks: tuple[float, ...] = ()
+    speech: tuple[tuple[float, float], ...] = ()
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Score":
+        for kind, onsets in (
+            ("expressions", [e.onset for e in self.expressions]), ("head", [h.onset for h in self.head]),
+            ("gaze", [g.onset for g in self.gaze]), ("blinks", list(self.blinks)),
+        ):
+            if onsets and max(onsets) >= self.seconds:
+                raise ValueError(f"{kind}: expected a time before the end at {self.seconds} s, got {max(onsets)}")
+        for first, second in zip(sorted(self.blinks), sorted(self.blinks)[1:]):
+            if second - first < BLINK_APART:
+                raise ValueError(f"blinks: expected at least {BLINK_APART} s between two, got {first} and {second}")
+        end = 0.0
+        for start, stop in self.speech:
+            if not end <= start < stop <= self.seconds + 1e-6:
+                raise ValueError(f"speech: expected spans in order and inside the clip, got {start} to {stop}")
+            end = stop
+        moves = sorted(self.head, key=lambda move: move.onset)
+        for before, after in zip(moves, moves[1:]):
+            if after.onset < before.onset + before.lasts - 1e-6:
+                raise ValueError(f"head: expected {after.gesture} to begin after {before.gesture} ends, got {after.onset}")
+        return self
