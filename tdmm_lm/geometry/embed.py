@@ -1,9 +1,10 @@
 """Landmarks on a new mesh: from a few named seeds to a triangle and three weights for each of the 208 places.
 
-A landmark is found in one of two ways: as the nearest point of the surface (`nearest`), or at a share of the way along an
-edge path between vertices (`along`), which is how lips and lids stay on their own side of a closed mouth or eye.
+A landmark is found in one of two ways: as the nearest point of the surface (`nearest`), or at a share of the way along
+an edge path between vertices (`along`), which is how lips and lids stay on their own side of a closed mouth or eye.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -85,7 +86,7 @@ def along(
     edges, first = np.unique(np.sort(edges, 1), axis=0, return_index=True)
     graph = sparse.coo_matrix((length[first], (edges[:, 0], edges[:, 1])), shape=(size, size)).tocsr()
     path = [int(stations[0])]
-    for start, end in zip(stations[:-1], stations[1:], strict=True):
+    for start, end in itertools.pairwise(stations):
         reach, before = sparse.csgraph.dijkstra(graph, directed=False, indices=start, return_predecessors=True)
         if not np.isfinite(reach[end]):
             raise ValueError(f"embed: expected connected vertices, got no path from {start} to {end}.")
@@ -178,10 +179,15 @@ def halves(
 ) -> tuple[Bool[np.ndarray, " faces"], Bool[np.ndarray, " faces"]]:
     """Which faces follow a shape and which stay: (moving, still), each without the faces in between.
 
-    ``move`` is a shape's displacement: `jawOpen` tells lower lips from upper, `eyeBlink` upper lids from lower, whether or
-    not mouth and eyes are closed in the neutral pose. A face moves if all its corners move downwards by more than
-    ``share`` of the 99th percentile, and stays if none does.
+    ``move`` is a shape's displacement: `jawOpen` tells lower lips from upper, `eyeBlink` upper lids from lower, whether
+    or not mouth and eyes are closed in the neutral pose. A face moves if all its corners move downwards by more than
+    ``share`` of the 99th percentile of what moves down at all, and stays if none does.
+
+    Raises:
+        ValueError: nothing moves down.
     """
     down = -move[:, 1]
-    follows = (down > share * np.quantile(down[down > 0], 0.99))[faces] if (down > 0).any() else np.zeros(faces.shape, bool)
-    return follows.all(1), ~follows.any(1)
+    if not (down > 0).any():
+        raise ValueError("embed.halves: expected a shape that moves something down, got none.")
+    follows = np.asarray(down > share * np.quantile(down[down > 0], 0.99))[faces]
+    return np.all(follows, axis=1), ~np.any(follows, axis=1)

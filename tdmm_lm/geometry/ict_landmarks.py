@@ -24,9 +24,12 @@ SKIN = 9409  # vertices below are the face's skin; above: neck and back, mouth s
 TONGUE_TIP = 16761  # foremost vertex of the tongue on the middle line
 EYEBALLS = {"left": (21451, 22221), "right": (23021, 23791)}  # outer surfaces, with the cornea
 
-# iBUG's 68: 0-16 jaw, 17-26 brows, 27-35 nose, 36-41 right eye from the outer corner over the top, 42-47 left eye from the
-# inner corner over the top, 48-59 outer lips from the right corner over the top, 60-67 inner lips.
-_CURVES = {  # landmark curve -> iBUG stations along it, and the curve's landmarks that sit on a station
+# The file's brow vertices lie above the orbital rim: on renders MediaPipe finds the brows 5 mm lower, on the rim.
+BROW_DROP = 0.5  # centimetres
+
+# iBUG's 68: 0-16 jaw, 17-26 brows, 27-35 nose, 36-41 right eye from the outer corner over the top, 42-47 left eye from
+# the inner corner over the top, 48-59 outer lips from the right corner over the top, 60-67 inner lips.
+_CURVES = {  # landmark curve -> iBUG stations along it, first and last being the curve's ends
     "lid_upper_right": (39, 38, 37, 36),
     "lid_lower_right": (39, 40, 41, 36),
     "lid_upper_left": (42, 43, 44, 45),
@@ -90,9 +93,9 @@ def make(data: Path) -> tuple[Embedding, str]:
                 places.setdefault(index, (triangle, weights))
 
     known = {index: (vertices[triangle] * weights[:, None]).sum(0) for index, (triangle, weights) in places.items()}
-    known |= {index: vertices[ibug[mark]] for mark, index in _SAME.items()}
-    left = [index for place in _JAW for index in [_mirror(place)]]
-    for jaw, marks in ((list(_JAW), range(9)), (left, range(16, 7, -1))):
+    drop = {mark: BROW_DROP if 17 <= mark <= 26 else 0.0 for mark in _SAME}
+    known |= {index: vertices[ibug[mark]] - [0, drop[mark], 0] for mark, index in _SAME.items()}
+    for jaw, marks in ((list(_JAW), range(9)), ([_mirror(index) for index in _JAW], range(16, 7, -1))):
         line = vertices[ibug[list(marks)]]
         share, at = embed.arc_shares(model[jaw]), embed.arc_shares(line)
         known |= {index: np.array([np.interp(s, at, line[:, k]) for k in range(3)]) for index, s in zip(jaw, share)}
@@ -114,7 +117,6 @@ def make(data: Path) -> tuple[Embedding, str]:
 
 def _mirror(index: int) -> int:
     """MediaPipe's index of the mirror image of one of our landmarks (itself on the middle line)."""
-    names = list(landmarks.MEDIAPIPE)
     values = list(landmarks.MEDIAPIPE.values())
     return values[landmarks.mirrored()[values.index(index)]] if index in values else {97: 326, 326: 97}[index]
 
