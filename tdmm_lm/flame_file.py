@@ -59,6 +59,7 @@ class FlameArrays:
         if worst > 1e-4:
             raise ValueError(f"flame.weights: expected rows that sum to one, got a row off by {worst:.3g}.")
         if self.faces.min() < 0 or self.faces.max() >= count:
-            raise ValueError(f"flame.faces: expected vertex numbers 0..{count - 1}, got {self.faces.min()}..{self.faces.max()}.")
+            least, most = self.faces.min(), self.faces.max()
+            raise ValueError(f"flame.faces: expected vertex numbers 0..{count - 1}, got {least}..{most}.")
         if self.parents[0] != -1 or any(not 0 <= p < j for j, p in enumerate(self.parents) if j):
-            raise ValueError(f"flame.parents: expected -1, then parents before their children, got {self.parents.tolist()}.")
+            raise ValueError(f"flame.parents: expected -1, then each parent before its children, got {self.parents}.")
