@@ -119,8 +119,8 @@ class Chat:
                 frames=frames,
                 max_tokens=body.max_completion_tokens or body.max_tokens,
                 seed=body.seed,
-                temperature=0.0 if body.temperature is None else body.temperature,
-                top_p=body.top_p or 1.0,
+                temperature=body.temperature,
+                top_p=body.top_p,
             ),
         )
 

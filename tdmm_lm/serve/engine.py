@@ -12,13 +12,14 @@ from jaxtyping import Int
 
 @dataclass(frozen=True)
 class Options:
-    """How to answer. ``frames`` fixes a motion's length; ``form`` None lets the model choose text or motion."""
+    """How to answer. ``frames`` fixes a motion's length; ``form`` None lets the model choose text or motion; the engine
+    has defaults for what is None."""
 
     form: Literal["text", "motion"] | None = None
     frames: int | None = None
     max_tokens: int | None = None
-    temperature: float = 0.0
-    top_p: float = 1.0
+    temperature: float | None = None
+    top_p: float | None = None
     seed: int | None = None
 
 
