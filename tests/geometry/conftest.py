@@ -34,7 +34,9 @@ class Noise(Rig):
             for eye, side in enumerate(("Left", "Right")):
                 outward = 1 if side == "Left" else -1
                 for name, move in {"In": (-outward, 0), "Out": (outward, 0), "Up": (0, 1), "Down": (0, -1)}.items():
-                    basis[face.ARKIT.index(f"eyeLook{name}{side}"), pupils[eye], :2] = 0.006 * np.array(move)
+                    shape = face.ARKIT.index(f"eyeLook{name}{side}")
+                    basis[shape] *= 0.1
+                    basis[shape, pupils[eye], :2] = 0.006 * np.array(move)
         self.basis = torch.from_numpy(basis.astype(np.float32))
         self.identity = torch.from_numpy(rng.normal(0, 0.002, (identities, COUNT, 3)).astype(np.float32))
         self.identity[:, pupils] = self.identity[:, pupils].mean(1, keepdim=True)

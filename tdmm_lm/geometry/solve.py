@@ -1,0 +1,175 @@
+"""From rig-free geometry back to a clip on a rig: the inverse of `measure`, bounded, causal, chunked == whole.
+
+On ARKit rigs the landmarks are linear in the weights, so each frame is one small bounded quadratic programme, solved
+exactly; the previous frame's weights are a weak prior. On FLAME rigs jaw and eyes turn: see `joints`.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.linalg import lapack
+
+from tdmm_lm import landmarks, rotations
+from tdmm_lm.geometry import measure
+from tdmm_lm.geometry.measure import Geometry
+from tdmm_lm.motion import MotionClip, face
+from tdmm_lm.rigs import Rig
+
+# How much a millimetre counts. A lid's or a lip's is seen at once; the outline of the face hardly.
+WEIGHTS = {"lids": 2.0, "lips": 1.5, "pupils": 6.0, "jaw": 0.7, "forehead": 0.7}
+
+NOISE = 0.0016  # inter-ocular distances (0.1 mm): what a landmark may be off by
+STEP = 0.3  # weight: how far a frame may lie from the one before, at no great cost
+SPARSITY = 0.002  # weight: what a shape must reach before it is taken to be there
+
+
+def landmark_weights() -> Float[np.ndarray, " landmarks"]:
+    """One weight a landmark, by its region."""
+    weights = np.ones(len(landmarks.NAMES))
+    for name, weight in WEIGHTS.items():
+        weights[list(landmarks.region(name))] = weight
+    return weights
+
+
+def basis(rig: Rig) -> Float[np.ndarray, "landmarks 3 expressions"]:
+    """Inter-ocular distances that each landmark moves at full weight of each shape (on the mean identity)."""
+    size = len(rig.expressions)
+    rows = torch.zeros(size + 1, size + face.POSE_CHANNELS)
+    rows[torch.arange(size), torch.arange(size)] = 1
+    places = measure.places(rows, rig).astype(np.float64)
+    return np.moveaxis(places[:-1] - places[-1], 0, -1) / rig.interocular
+
+
+class Solver:
+    """Geometry to clip in chunks: what it remembers between two calls is the last frame's weights.
+
+    ``Solver(rig)(geometry)`` is `solve`; two calls with two halves give the same as one with the whole.
+    """
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        if rig.authority == "joints":
+            from tdmm_lm.geometry import joints
+
+            self._weights: Callable[[Geometry], dict[str, np.ndarray]] = joints.Solver(rig)
+        else:
+            self._weights = _Shapes(rig)
+
+    def __call__(self, geometry: Geometry) -> MotionClip:
+        parts = self._weights(geometry)
+        head = rotations.six_to_matrix(torch.from_numpy(geometry.head))
+        parts["head"] = rotations.matrix_to_axis_angle(head).numpy()
+        parts["translation"] = geometry.translation * self.rig.interocular
+        return face.assemble(parts, fps=geometry.fps, rig=self.rig.name)
+
+
+def solve(geometry: Geometry, rig: Rig) -> MotionClip:
+    """The clip on ``rig`` (mean identity) with the nearest geometry. The head turns by ``head`` alone, ``neck`` is 0."""
+    return Solver(rig)(geometry)
+
+
+def residual_mm(geometry: Geometry, clip: MotionClip, rig: Rig) -> tuple[float, float]:
+    """Mean and largest distance in millimetres between the geometry's landmarks and the clip's, on the rig's scale."""
+    gaps = np.linalg.norm(measure.measure(clip, rig).displacement - geometry.displacement, axis=-1)
+    gaps *= 1000 * rig.interocular
+    return float(gaps.mean()), float(gaps.max())
+
+
+def retarget(clip: MotionClip, source: Rig, target: Rig) -> tuple[MotionClip, tuple[float, float]]:
+    """A clip of one rig on another, and the mean and largest residual in millimetres (see `residual_mm`)."""
+    geometry = measure.measure(clip, source)
+    result = solve(geometry, target)
+    return result, residual_mm(geometry, result, target)
+
+
+class _Shapes:
+    """Weights of an ARKit rig: ``minimise |B w - d|² / NOISE² + |w - previous|² / STEP² + sparsity``, within bounds."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.basis = basis(rig)
+        size = self.basis.shape[-1]
+        scale = (np.sqrt(landmark_weights()) / NOISE)[:, None, None]
+        rows = (self.basis * scale).reshape(-1, size)
+        self.project = (self.basis * scale**2).reshape(-1, size)
+        gram = rows.T @ rows
+        self.hessian = gram + np.eye(size) / STEP**2
+        # what moves the surface in a way that no other shape explains sets the price of being there at all
+        alone = 1 / np.diag(np.linalg.inv(self.hessian))
+        self.lower, self.upper = rig.lower.astype(np.float64), rig.upper.astype(np.float64)
+        self.price = np.where(self.lower >= 0, SPARSITY * alone, 0.0)
+        self.last = np.clip(np.zeros(size), self.lower, self.upper)
+        rest = measure.places(torch.zeros(1, size + face.POSE_CHANNELS), rig)[0, list(measure.PUPILS)]
+        self.poles = (rest - rig.eyes).astype(np.float64) / rig.interocular
+
+    def __call__(self, geometry: Geometry) -> dict[str, np.ndarray]:
+        target = geometry.displacement.astype(np.float64)
+        pupils = list(measure.PUPILS)
+        target[:, pupils] = aim(target[:, pupils], geometry.gaze, self.poles)
+        pull = target.reshape(len(target), -1) @ self.project - self.price
+        result = np.empty((len(target), len(self.last)))
+        for frame, row in enumerate(pull):
+            self.last = bounded(self.hessian, row + self.last / STEP**2, self.lower, self.upper, self.last)
+            result[frame] = self.last
+        return {"expression": result.astype(np.float32)}
+
+
+def aim(
+    displacement: Float[np.ndarray, "frames 2 3"],
+    gaze: Float[np.ndarray, "frames 2 2"],
+    poles: Float[np.ndarray, "2 3"],
+) -> Float[np.ndarray, "frames 2 3"]:
+    """Displacement of the pupils as the gaze wants it on eyes with these neutral ``poles`` (centre to pupil).
+
+    Eyeballs differ in size from head to head, so of the measured displacement only the distance from the centre is kept
+    (ARKit shapes move pupils along chords).
+    """
+    direction = measure.gaze_directions(gaze.astype(np.float64) + measure.gaze_angles(poles))
+    return direction * np.linalg.norm(poles + displacement, axis=-1, keepdims=True) - poles
+
+
+def bounded(
+    hessian: Float[np.ndarray, "n n"],
+    pull: Float[np.ndarray, " n"],
+    lower: Float[np.ndarray, " n"],
+    upper: Float[np.ndarray, " n"],
+    start: Float[np.ndarray, " n"],
+    pivots: int = 100,
+) -> Float[np.ndarray, " n"]:
+    """The minimiser of ``w H w / 2 - pull w`` within bounds, by block principal pivoting (Júdice and Pires 1994).
+
+    H must be positive definite; then the minimiser is unique, and ``start`` (whose free set is tried first) only saves
+    time. At most ``pivots`` linear solves; in practice fewer than ten.
+    """
+    at_lower, at_upper = start <= lower, start >= upper
+    best, tries = len(pull) + 1, 3
+    result = start
+    for _ in range(pivots):
+        free = ~(at_lower | at_upper)
+        result = np.where(at_lower, lower, np.where(at_upper, upper, 0.0))
+        if free.any():
+            _, solution, _ = lapack.dposv(hessian[np.ix_(free, free)], (pull - hessian @ result)[free])
+            result[free] = solution
+        slope = hessian @ result - pull
+        below, above = free & (result < lower), free & (result > upper)
+        leave = (at_lower & (slope < 0)) | (at_upper & (slope > 0))
+        wrong = below | above | leave
+        count = int(wrong.sum())
+        if not count:
+            break
+        if count < best:
+            best, tries = count, 3
+        elif tries:
+            tries -= 1
+        else:  # Murty's rule, one at a time: slow, but never cycles
+            wrong = _last_only(wrong)
+        stay = ~(leave & wrong)
+        at_lower, at_upper = (at_lower | (below & wrong)) & stay, (at_upper | (above & wrong)) & stay
+    return np.clip(result, lower, upper)
+
+
+def _last_only(flags: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    only = np.zeros_like(flags)
+    only[np.flatnonzero(flags)[-1]] = True
+    return only
