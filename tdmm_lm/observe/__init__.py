@@ -24,7 +24,7 @@ INTENSITIES = {"slight": (0.15, 0.45), "clear": (0.45, 0.75), "strong": (0.75, 1
 class Event:
     """Something with a beginning, a strongest moment and an end, in seconds from the clip's start.
 
-    ``kind`` is one of shape, action, family, blink, gaze, head, speech; ``name`` the shape's, family's, gesture's name.
+    ``kind`` is one of shape, family, blink, gaze, head, speech; ``name`` the shape's, family's, gesture's name.
     ``intensity`` is 0..1 of what a person can do. ``count`` is the repetitions of a nod or shake (else 1).
     """
 

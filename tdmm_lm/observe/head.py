@@ -1,0 +1,119 @@
+"""What the head does: nods and shakes with their counts, and tilts, turns, looks up and down that are held.
+
+A nod's count is the number of dips, a shake's the number of full swings to and fro.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from tdmm_lm.observe import Event, events
+from tdmm_lm.observe.gaze import rest
+
+SMOOTHING = 0.04  # seconds, standard deviation
+SWING = {"nod": 4.0, "shake": 5.0}  # degrees from a turning point to the next, the least
+SLOWEST = 0.5  # seconds such a move takes at most, between 15 and 85 % of its way
+DWELL = 0.65  # seconds a dip or swing lasts at most, at half its size; longer, and the pose is held
+PAUSE = 0.6  # seconds between two moves of one gesture at most
+EVEN = 0.4  # a stroke smaller than this share of the gesture's largest is its ending, not one more
+HELD = 0.4  # seconds
+AWAY = {"turn_left": 8.0, "turn_right": 8.0, "look_up": 7.0, "look_down": 7.0, "tilt_left": 6.0, "tilt_right": 6.0}  # degrees
+BACK = 0.6  # of `AWAY`: nearer to rest than that, the pose is left
+FAR = {"nod": 25.0, "shake": 40.0, "turn": 35.0, "look": 25.0, "tilt": 25.0}  # degrees that count as intensity 1
+FRONT = 6.0  # degrees: frames so near to straight say how this head rests
+
+
+class Stroke(NamedTuple):
+    """A way there and back: its apex and the beginning and end of both moves (frames), and its size in degrees."""
+
+    begin: float
+    apex: int
+    end: float
+    size: float
+
+
+def angles(rotation: Float[np.ndarray, "frames 3 3"]) -> Float[np.ndarray, "frames 3"]:
+    """(yaw, pitch, roll) in degrees as `rotations.euler_yxz_to_matrix` means them: left, down, right shoulder positive."""
+    yaw = np.arctan2(rotation[:, 0, 2], rotation[:, 2, 2])
+    pitch = np.arcsin(np.clip(-rotation[:, 1, 2], -1, 1))
+    roll = np.arctan2(rotation[:, 1, 0], rotation[:, 1, 1])
+    return np.degrees(np.unwrap(np.stack([yaw, pitch, roll], -1), axis=0))
+
+
+def find(rotation: Float[np.ndarray, "frames 3 3"], fps: float) -> list[Event]:
+    """Head gestures, sorted by onset; ``rotation`` is of the head in the world."""
+    degrees = events.smooth(angles(rotation), fps, SMOOTHING)
+    degrees = degrees - rest(degrees, FRONT)
+    yaw, pitch, roll = degrees.T
+    nods = _repeated("nod", _strokes(pitch, SWING["nod"], fps, both=False), fps)
+    shakes = _repeated("shake", _strokes(yaw, SWING["shake"], fps, both=True), fps)
+    found = _held(yaw, "turn_left", "turn_right", fps) + _held(pitch, "look_down", "look_up", fps)
+    found += _held(roll, "tilt_right", "tilt_left", fps) + _without_echo(nods, shakes) + _without_echo(shakes, nods)
+    return sorted(found, key=lambda event: event.onset)
+
+
+def salient(found: list[Event]) -> Event | None:
+    """The gesture that a person would name: the farthest for its kind; repetitions weigh like amplitude."""
+    return max(found, key=lambda event: event.intensity * min(1.5, 0.9 + 0.1 * event.count), default=None)
+
+
+def _strokes(curve: Float[np.ndarray, " frames"], swing: float, fps: float, *, both: bool) -> list[Stroke]:
+    """Quick ways there and back: to maxima of the curve, or to both sides."""
+    turning = events.turns(curve, swing)
+    strokes = []
+    for before, here, after in zip(turning, turning[1:], turning[2:]):
+        if here.kind < 0 and not both:
+            continue
+        way = here.kind * curve
+        foot = max(way[before.frame], way[after.frame])  # the higher side: how far it certainly goes
+        half = (way[here.frame] + foot) / 2
+        left, right = (events.crossing(way, here.frame, half, step) for step in (-1, 1))
+        begin = events.crossing(way, here.frame, way[before.frame] + 0.15 * (way[here.frame] - way[before.frame]), -1)
+        end = events.crossing(way, here.frame, way[after.frame] + 0.15 * (way[here.frame] - way[after.frame]), 1)
+        quick = max(here.frame - begin, end - here.frame) <= (SLOWEST + DWELL / 2) * fps
+        if quick and right - left <= DWELL * fps:
+            strokes.append(Stroke(begin, here.frame, end, float(way[here.frame] - foot)))
+    return strokes
+
+
+def _repeated(name: str, strokes: list[Stroke], fps: float) -> list[Event]:
+    """Strokes that follow one another as one gesture, with its count."""
+    runs: list[list[Stroke]] = []
+    for stroke in strokes:
+        if runs and stroke.begin - runs[-1][-1].end <= PAUSE * fps:
+            runs[-1].append(stroke)
+        else:
+            runs.append([stroke])
+    found = []
+    for run in runs:
+        largest = max(run, key=lambda stroke: stroke.size)
+        full = [stroke for stroke in run if stroke.size >= EVEN * largest.size]
+        if name == "shake" and len(full) < 2:
+            continue
+        count = len(full) if name == "nod" else (len(full) + 1) // 2
+        found.append(Event(
+            "head", name, max(0.0, full[0].begin / fps), largest.apex / fps, full[-1].end / fps,
+            min(1.0, largest.size / FAR[name]), count=count,
+        ))
+    return found
+
+
+def _without_echo(found: list[Event], other: list[Event]) -> list[Event]:
+    """Gestures that are not the smaller trace, on their axis, of a bigger one at the same time on the other."""
+    def traced(event: Event) -> bool:
+        return any(
+            o.onset < event.offset and event.onset < o.offset and o.intensity * FAR[o.name] > 2 * event.intensity * FAR[event.name]
+            for o in other
+        )
+    return [event for event in found if not traced(event)]
+
+
+def _held(curve: Float[np.ndarray, " frames"], positive: str, negative: str, fps: float) -> list[Event]:
+    found = []
+    for name, away in ((positive, curve), (negative, -curve)):
+        lasting = events.held(np.maximum(away, 0), fps, HELD)
+        for rise in events.rises(lasting, fps, high=AWAY[name], low=BACK * AWAY[name], shortest=HELD):
+            strength = min(1.0, rise.height / FAR[name.split("_")[0]])
+            found.append(Event("head", name, rise.onset / fps, rise.apex / fps, rise.offset / fps, strength))
+    return found

@@ -1,0 +1,69 @@
+"""From geometry to the few curves that the other steps read: weights of the 52 shapes, head, gaze, lids and lips.
+
+The weights are solved on one reference rig whatever rig the clip came from, so that a smile is a smile on every head.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from tdmm_lm import landmarks, rigs, rotations
+from tdmm_lm.geometry.measure import Geometry
+from tdmm_lm.geometry.solve import Solver
+from tdmm_lm.motion import face
+from tdmm_lm.motion.face import ARKIT
+
+REFERENCE = "head"  # the rig whose shapes are the vocabulary
+_LIDS = (ARKIT.index("eyeBlinkLeft"), ARKIT.index("eyeBlinkRight"))
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What is read, frame by frame.
+
+    Attributes:
+        weights: of `ARKIT` on the reference rig, 0..1.
+        rotation: of the head in the world.
+        gaze: (yaw, pitch) of the left and the right eye in the head, radians; left and down are positive.
+        lids: how far the left and the right eye are shut, 0..1.
+        mouth: the lips' gap and the mouth's width, from neutral, in inter-ocular distances.
+        fps: frames a second.
+    """
+
+    weights: Float[np.ndarray, "frames arkit"]
+    rotation: Float[np.ndarray, "frames 3 3"]
+    gaze: Float[np.ndarray, "frames 2 2"]
+    lids: Float[np.ndarray, "frames 2"]
+    mouth: Float[np.ndarray, "frames 2"]
+    fps: float
+
+
+@lru_cache(maxsize=4)
+def _reference(name: str) -> rigs.Rig:
+    return rigs.load(name)
+
+
+def read(geometry: Geometry, reference: str = REFERENCE) -> Signals:
+    """The curves of a geometry.
+
+    Raises:
+        FileNotFoundError: the reference rig's data is not on this machine.
+    """
+    weights = face.part(Solver(_reference(reference))(geometry), "expression").astype(np.float64).clip(0, 1)
+    rotation = rotations.six_to_matrix(torch.from_numpy(geometry.head.astype(np.float64))).numpy()
+    return Signals(
+        weights, rotation, geometry.gaze.astype(np.float64), weights[:, _LIDS], mouth(geometry.displacement), geometry.fps
+    )
+
+
+def mouth(displacement: Float[np.ndarray, "frames landmarks 3"]) -> Float[np.ndarray, "frames 2"]:
+    """Of the lips' inner edges the gap in the middle, and of the mouth the width, as differences from neutral."""
+    def mean(names: list[str], axis: int) -> Float[np.ndarray, " frames"]:
+        return displacement[:, [landmarks.NAMES.index(name) for name in names], axis].mean(1).astype(np.float64)
+
+    upper, lower = ([f"lip_inner_{lip}_{i}" for i in middle] for lip, middle in (("upper", (4, 5, 6)), ("lower", (3, 4, 5))))
+    width = mean(["lip_outer_upper_10"], 0) - mean(["lip_outer_upper_0"], 0)
+    return np.stack([mean(upper, 1) - mean(lower, 1), width], 1)
