@@ -118,4 +118,21 @@ def report(*, fetch: bool = False) -> str:
                 lines.append(f"  {asset.name:24} missing: {error}")
                 continue
         lines.append(f"  {asset.name:24} {path or 'missing: tdmm doctor --fetch'} ({asset.licence})")
+    lines.append(f"  {'scanned head':24} {_scanned(fetch)} (MIT, USC ICT 2020)")
     return "\n".join(lines)
+
+
+def _scanned(fetch: bool) -> str:
+    """Where the scanned head lies, fetched first where that is asked for and needed."""
+    from tdmm_lm import scanned
+
+    local, cached = "scanned_head/ict_facekit_full.npz", bundle.cache() / "ict" / "ict_facekit_full.npz"
+    data = bundle.data()
+    if data and (data / local).is_file():
+        return str(data / local)
+    if not cached.is_file() and fetch:
+        try:
+            scanned.fetch(cached, *scanned.known(bundle.path("assets/ict/fingerprints.json")))
+        except ValueError as error:
+            return f"missing: {error}"
+    return str(cached) if cached.is_file() else "missing: tdmm doctor --fetch"
