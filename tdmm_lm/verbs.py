@@ -95,7 +95,8 @@ def animate(
         from tdmm_lm.corpus import perform, score
         from tdmm_lm.geometry import solve
 
-        clip = perform.perform(config.load(score.Score, text), seed=seed)
+        asked = config.load(score.Score, text)
+        clip = perform.perform(asked.model_copy(update={"seed": seed}) if seed else asked)
         if rig != clip.rig:
             clip, _ = solve.retarget(clip, rigs.load(clip.rig), target)
     else:
