@@ -98,3 +98,20 @@ def evenly(
         mixed = rotations.slerp(ends[0], ends[1], torch.from_numpy(share[between]))
         result[between, turn] = rotations.quaternion_to_axis_angle(mixed).numpy()
     return result
+
+
+def pivot(rig: Rig, shape: Float[np.ndarray, " identity"] | None = None) -> Float[np.ndarray, " 3"]:
+    """The rig's root joint at rest, metres: the point that stays where it is when the head turns.
+
+    Found by turning the rig, so that it holds for any: (1 - R) pivot = turned - R rest.
+    """
+    poses = torch.zeros(3, len(rig.expressions) + face.POSE_CHANNELS)
+    where = face.layout(poses.shape[1])["head"].start
+    poses[1, where], poses[2, where + 1] = np.pi / 2, np.pi / 2  # about X, about Y
+    with torch.no_grad():
+        identity = None if shape is None or not len(shape) else torch.from_numpy(shape)
+        points = rig.vertices(poses, identity, torch.arange(3)).double()
+        turns = rotations.axis_angle_to_matrix(poses[1:, where : where + 3].double())
+    left = (torch.eye(3, dtype=torch.float64) - turns)[:, None].expand(2, 3, 3, 3).reshape(-1, 3)
+    right = (points[1:] - points[0] @ turns.mT).reshape(-1, 1)
+    return torch.linalg.lstsq(left, right).solution[:, 0].numpy()

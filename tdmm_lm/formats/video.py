@@ -1,0 +1,253 @@
+"""Video in: MediaPipe's FaceLandmarker on every frame -> ARKit weights, head rotation and translation.
+
+The head's rotation and translation are those of MediaPipe's canonical face in its camera's space, which has our axes
+(Y up, the face looking along Z+ into the camera, the person's own left at +X). Translation is metres as MediaPipe
+estimates them (an average face before a camera of 63 degrees), moved from the canonical face's origin to the rig's root
+joint and counted from the clip's median, so that a clip rests where its rig does. Gaze stays in the eyeLook shapes.
+"""
+
+import itertools
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Full, Queue
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from tdmm_lm import bundle, rotations
+from tdmm_lm import video as media
+from tdmm_lm.formats import evenly
+from tdmm_lm.motion import MotionClip, face
+
+SUFFIXES = ()  # pictures are written by `tdmm_lm.render`
+RIG = "head"  # what a capture drives: the bundled head, whose shapes have ARKit's names
+MODEL = "face_landmarker.task"
+CANONICAL_EYES = np.array([0.0, 0.02625, 0.03466])  # metres from the canonical face's origin to between its eyes
+ROOT_TO_EYES = np.array([0.0, 0.06614, 0.08995])  # metres from the rig's root joint to between its eyes, at rest
+LONG_GAP_SECONDS = 0.5  # frames without a face are filled in from both sides; longer gaps are warned of
+AHEAD = 8  # frames decoded while one is looked at
+MAGIC = (
+    (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"wide"), (0, b"\x1aE\xdf\xa3"), (0, b"\x00\x00\x01\xba"),
+    (0, b"\x00\x00\x01\xb3"), (0, b"RIFF"), (0, b"OggS"), (0, b"FLV"), (0, b"\x30\x26\xb2\x75"), (0, b"GIF8"),
+    (0, b"\x89PNG"), (0, b"\xff\xd8\xff"), (0, b"ID3"), (0, b"fLaC"),
+)  # containers; of those with sound alone `read` says so
+ENDINGS = (".mp4", ".m4v", ".mov", ".mpg", ".mpeg", ".avi", ".mkv", ".webm", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
+
+
+def sniff(head: bytes, path: Path) -> bool:
+    return any(head[at : at + len(magic)] == magic for at, magic in MAGIC) or path.suffix.lower() in ENDINGS
+
+
+def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
+    """`capture` with the model that is on this machine; a video says its own rate."""
+    return capture(path)
+
+
+write = None
+
+
+def landmarker(model: str | Path | None = None) -> Path:
+    """The FaceLandmarker model: the one given, else below ``$TDMM_DATA``, else in the cache.
+
+    Raises:
+        FileNotFoundError: it is in none of these places; the message says how to get it.
+    """
+    data = bundle.data()
+    places = [Path(model)] if model else [*([data / "face_landmarker" / MODEL] if data else []), bundle.cache() / MODEL]
+    for place in places:
+        if place.is_file():
+            return place
+    looked = " or ".join(map(str, places))
+    raise FileNotFoundError(f"{looked}: expected MediaPipe's face landmarker, found none; run `tdmm doctor --fetch`.")
+
+
+def capture(
+    path: str | Path, model: str | Path | None = None, progress: Callable[[int], None] | None = None
+) -> MotionClip:
+    """The face of a video as a clip for the bundled head, at the video's rate and with a row for each of its frames.
+
+    Streams: a few frames are in memory at a time. Frames without a face are filled in between their neighbours; a
+    video of uneven rate is put on an even grid at its average rate. The same file gives the same clip. ``progress`` is
+    called with the number of frames done.
+
+    Raises:
+        FileNotFoundError: no such video, or no landmarker model.
+        ValueError: empty, cut off, no video, no face in over half of the frames ("faceless"), or mediapipe is missing.
+    """
+    path = Path(path)
+    model = landmarker(model)
+    _refuse_text(path)
+    declared = media.info(path).fps
+    seconds: list[float] = []
+    seen: list[int] = []
+    rows: list[np.ndarray] = []  # weights (52), then the head's matrix (16)
+    with _Tracker(model) as track, _Ahead(path) as frames:
+        for time, frame in frames:
+            row = track(frame, time)
+            if row is not None:
+                seen.append(len(seconds))
+                rows.append(row)
+            seconds.append(time)
+            if progress is not None:
+                progress(len(seconds))
+    if 2 * len(seen) < len(seconds):
+        found = f"{len(seen)} of {len(seconds)}"
+        raise ValueError(f"{path}: faceless: expected a face in at least half of the frames, got {found}.")
+    table = np.stack(rows)
+    matrices = table[:, len(face.ARKIT):].reshape(-1, 4, 4)
+    turn = torch.from_numpy(matrices[:, :3, :3].astype(np.float32))
+    parts = {
+        "expression": table[:, : len(face.ARKIT)],
+        "head": rotations.matrix_to_axis_angle(turn).numpy(),
+        "translation": _root(matrices),
+    }
+    clip = face.assemble(parts, fps=25, rig=RIG)  # the rate is settled below
+    times = np.array(seconds)
+    fps = _rate(times, declared)
+    grid = np.arange(len(times)) / fps
+    if np.abs(times - grid).max() < 0.5 / fps:
+        times = grid
+    _warn_of_gaps(path, times, seen)
+    return MotionClip(evenly(clip.values, times[seen], fps, 1 + round(times[-1] * fps)), fps, "face", RIG)
+
+
+def _root(matrices: Float[np.ndarray, "frames 4 4"]) -> Float[np.ndarray, "frames 3"]:
+    """Translation of the rig's root joint, metres, from poses of the canonical face in centimetres.
+
+    Both heads have their eyes at the same place, so the root joint lies at CANONICAL_EYES - ROOT_TO_EYES in canonical
+    coordinates; posed it lies at R of that, plus t.
+    """
+    arm = CANONICAL_EYES - ROOT_TO_EYES  # from the canonical origin to the root joint
+    moved = matrices[:, :3, :3] @ arm + matrices[:, :3, 3] / 100
+    return moved - np.median(moved, 0)
+
+
+def _rate(seconds: Float[np.ndarray, " frames"], declared: float) -> float:
+    """The declared rate where the frames' times agree with it within a hundredth, else the measured one."""
+    if len(seconds) < 2 or seconds[-1] <= 0:
+        return declared
+    measured = (len(seconds) - 1) / float(seconds[-1])
+    return declared if abs(measured - declared) <= 0.01 * declared else measured
+
+
+def _warn_of_gaps(path: Path, seconds: Float[np.ndarray, " frames"], seen: list[int]) -> None:
+    known = np.concatenate([[-1], seen, [len(seconds)]])
+    for left, right in itertools.pairwise(known):
+        if right - left > 1 and seconds[right - 1] - seconds[left + 1] > LONG_GAP_SECONDS:
+            span = f"{seconds[left + 1]:.1f} to {seconds[right - 1]:.1f} s"
+            warnings.warn(f"{path}: no face from {span}; its motion is filled in.", stacklevel=3)
+
+
+def _refuse_text(path: Path) -> None:
+    """Playlists are text that names other files and addresses; libav would open them."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a video file, found none.")
+    with path.open("rb") as file:
+        head = file.read(512)
+    if head and all(byte >= 32 or byte in b"\t\r\n" for byte in head):
+        raise ValueError(f"{path}: expected a video, got a text file.")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the lines that MediaPipe's C++ prints while it is made; no setting of its own turns them off."""
+    kept = os.dup(2)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+class _Tracker:
+    """MediaPipe's landmarker over one video: call it with frames in order; use it as a context."""
+
+    def __init__(self, model: Path) -> None:
+        try:
+            import mediapipe
+            from mediapipe.tasks.python import BaseOptions, vision
+        except ImportError as error:
+            raise ValueError(f'video input needs mediapipe ({error}); pip install "tdmm-lm[capture]".') from None
+        options = vision.FaceLandmarkerOptions(
+            base_options=BaseOptions(model_asset_path=str(model)), running_mode=vision.RunningMode.VIDEO, num_faces=1,
+            output_face_blendshapes=True, output_facial_transformation_matrixes=True,
+        )
+        self._image, self._format = mediapipe.Image, mediapipe.ImageFormat.SRGB
+        with _quiet():
+            self._network = vision.FaceLandmarker.create_from_options(options)
+        self._milliseconds = -1
+        self._order: list[int] | None = None
+
+    def __enter__(self) -> "_Tracker":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._network.close()
+
+    def __call__(self, frame: UInt8[np.ndarray, "height width 3"], seconds: float) -> Float[np.ndarray, " 68"] | None:
+        """Weights in the order of `face.ARKIT`, then the head's matrix row by row; None where there is no face."""
+        self._milliseconds = max(self._milliseconds + 1, round(1000 * seconds))  # must grow
+        # MediaPipe misreads rows with padding, which is how libav lays them out
+        image = self._image(image_format=self._format, data=np.ascontiguousarray(frame))
+        found = self._network.detect_for_video(image, self._milliseconds)
+        if not found.face_blendshapes:
+            return None
+        scores = found.face_blendshapes[0]
+        if self._order is None:
+            names = [score.category_name for score in scores]
+            self._order = [names.index(name) if name in names else -1 for name in face.ARKIT]  # it has no tongueOut
+        weights = [0.0 if place < 0 else scores[place].score for place in self._order]
+        matrix = np.asarray(found.facial_transformation_matrixes[0]).reshape(-1)
+        return np.concatenate([weights, matrix]).astype(np.float32)
+
+
+class _Ahead:
+    """A video's frames, decoded in a thread of their own while the caller works; use it as a context."""
+
+    def __init__(self, path: Path) -> None:
+        self._queue: Queue[tuple[float, np.ndarray] | Exception | None] = Queue(AHEAD)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._decode, args=(path,), daemon=True)
+
+    def __enter__(self) -> "_Ahead":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    def _decode(self, path: Path) -> None:
+        try:
+            for item in media.read(path):
+                if not self._offer(item):
+                    return
+            self._offer(None)
+        except (ValueError, OSError) as error:
+            self._offer(error)
+
+    def _offer(self, item: tuple[float, np.ndarray] | Exception | None) -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return True
+            except Full:
+                continue
+        return False
