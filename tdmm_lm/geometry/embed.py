@@ -34,9 +34,13 @@ def nearest(
         place = int(np.argmin(candidates.any(1)))
         raise ValueError(f"embed: expected candidate faces for every place, got none for place {place}.")
     a, b, c = (vertices[faces[:, i]].astype(np.float64) for i in range(3))
+    centre = (a + b + c) / 3
+    reach = np.sqrt(np.max([((p - centre) ** 2).sum(1) for p in (a, b, c)], axis=0))
     chosen, weights = np.zeros(len(points), int), np.zeros((len(points), 3))
     for i, point in enumerate(np.asarray(points, np.float64)):
         some = np.arange(len(faces)) if candidates is None else np.flatnonzero(candidates[i])
+        away = np.linalg.norm(centre[some] - point, axis=1)
+        some = some[away - reach[some] <= away.min()]  # no other can be nearer than the nearest centre
         shares = _closest(point, a[some], b[some], c[some])
         gaps = np.einsum("fk,kfc->fc", shares, np.stack([a[some], b[some], c[some]])) - point
         best = int((gaps**2).sum(1).argmin())

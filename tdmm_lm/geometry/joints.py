@@ -20,7 +20,7 @@ ANGLES = (0.0, 0.12, 0.24, 0.36, 0.48)  # radians the jaw is open where Jacobian
 JAW = ((-0.2, 0.7), (-0.35, 0.35), (-0.2, 0.2))  # radians: opening, sideways, twist
 DEVIATION = 1.0  # of an expression coefficient: FLAME's are in standard deviations of its scans
 TURN = 0.3  # radians: the like for the jaw
-ITERATIONS = 8
+ITERATIONS = 6
 _STEP = 1e-3  # of the finite differences; the landmarks are linear in expression and smooth in the jaw
 _CHUNK = 1024
 

@@ -66,7 +66,7 @@ class Solver:
 
 
 def solve(geometry: Geometry, rig: Rig) -> MotionClip:
-    """The clip on ``rig`` (mean identity) with the nearest geometry. The head turns by ``head`` alone, ``neck`` is 0."""
+    """The clip on ``rig`` (mean identity) whose geometry is nearest; ``head`` turns it, ``neck`` stays 0."""
     return Solver(rig)(geometry)
 
 
@@ -77,11 +77,11 @@ def residual_mm(geometry: Geometry, clip: MotionClip, rig: Rig) -> tuple[float, 
     return float(gaps.mean()), float(gaps.max())
 
 
-def retarget(clip: MotionClip, source: Rig, target: Rig) -> tuple[MotionClip, tuple[float, float]]:
-    """A clip of one rig on another, and the mean and largest residual in millimetres (see `residual_mm`)."""
+def retarget(clip: MotionClip, source: Rig, target: Rig) -> tuple[MotionClip, float]:
+    """A clip of one rig on another, and the mean residual in millimetres (`residual_mm` gives the largest too)."""
     geometry = measure.measure(clip, source)
     result = solve(geometry, target)
-    return result, residual_mm(geometry, result, target)
+    return result, residual_mm(geometry, result, target)[0]
 
 
 class _Shapes:

@@ -88,16 +88,15 @@ def test_joints_come_back(joints_rig):
 
 def test_retarget_says_what_is_lost(shapes_rig, joints_rig):
     clip = performance(shapes_rig)
-    same, (mean, largest) = solve.retarget(clip, shapes_rig, shapes_rig)
+    same, mean = solve.retarget(clip, shapes_rig, shapes_rig)
     assert mean < 0.05
     assert np.abs(face.part(same, "expression") - face.part(clip, "expression")).max() < 0.02
-    other, (lost, _) = solve.retarget(clip, shapes_rig, joints_rig)  # shapes of pure noise share nothing
+    other, lost = solve.retarget(clip, shapes_rig, joints_rig)  # shapes of pure noise share nothing
     assert other.rig == joints_rig.name
     assert lost > 10 * mean
     truth, back = measure.measure(clip, shapes_rig), measure.measure(other, joints_rig)
     assert np.abs(truth.gaze - back.gaze).max() < 1e-3  # but the eyes look the same way
     assert np.abs(truth.head - back.head).max() < 1e-5
-    assert largest > mean
 
 
 def test_gaze_outranks_the_pupils_displacement(shapes_rig):
