@@ -95,12 +95,13 @@ def make(data: Path) -> tuple[Embedding, str]:
     known = {index: (vertices[triangle] * weights[:, None]).sum(0) for index, (triangle, weights) in places.items()}
     drop = {mark: BROW_DROP if 17 <= mark <= 26 else 0.0 for mark in _SAME}
     known |= {index: vertices[ibug[mark]] - [0, drop[mark], 0] for mark, index in _SAME.items()}
-    for jaw, marks in ((list(_JAW), range(9)), ([_mirror(index) for index in _JAW], range(16, 7, -1))):
+    mirror = mirrored()
+    for jaw, marks in ((list(_JAW), range(9)), ([mirror[index] for index in _JAW], range(16, 7, -1))):
         line = vertices[ibug[list(marks)]]
         share, at = embed.arc_shares(model[jaw]), embed.arc_shares(line)
         known |= {index: np.array([np.interp(s, at, line[:, k]) for k in range(3)]) for index, s in zip(jaw, share)}
     # the two halves are one face: what is known on one side is mirrored to the other
-    known = {i: (known[i] + known[_mirror(i)] * [-1, 1, 1]) / 2 for i in known}
+    known = {i: (known[i] + known[mirror[i]] * [-1, 1, 1]) / 2 for i in known}
     seeds = list(known)
     warped = embed.warp(model[seeds], np.array([known[i] for i in seeds]), model)
     rest = [index for index in landmarks.MEDIAPIPE.values() if index not in places and index < len(model)]
@@ -115,10 +116,10 @@ def make(data: Path) -> tuple[Embedding, str]:
     return embedding, mesh_hash(neutral, quads)
 
 
-def _mirror(index: int) -> int:
-    """MediaPipe's index of the mirror image of one of our landmarks (itself on the middle line)."""
+def mirrored() -> dict[int, int]:
+    """MediaPipe's index of a landmark -> that of its mirror image (itself on the middle line)."""
     values = list(landmarks.MEDIAPIPE.values())
-    return values[landmarks.mirrored()[values.index(index)]] if index in values else {97: 326, 326: 97}[index]
+    return {97: 326, 326: 97} | {i: values[j] for i, j in zip(values, landmarks.mirrored(), strict=False)}
 
 
 def _vertex(index: int, faces: Int[np.ndarray, "faces 3"]) -> tuple[np.ndarray, np.ndarray]:
