@@ -39,8 +39,9 @@ MOST_BYTES = 512 * 2**20
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    line = head.split(b"\n", 1)[0].lower()
-    return (b"timecode" in line and b"," in line) or (b"eyeblinkleft" in line and b"," in line)
+    first = head.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].lower()
+    cells = [cell.strip() for cell in first.split(b",")]
+    return b"timecode" in cells or b"eyeblinkleft" in cells
 
 
 def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
