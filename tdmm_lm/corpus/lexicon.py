@@ -34,7 +34,6 @@ class Word(Settings):
     verb: str | None = None
     adjective: str | None = None
     noun: str | None = None
-    ing: str | None = None
     strongly: str | None = None
     sided: bool = False
     intensity: Range = (0.15, 1.0)

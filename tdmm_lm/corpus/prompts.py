@@ -11,6 +11,7 @@ from tdmm_lm.observe import FAMILIES, GESTURES, INTENSITIES
 SUBJECTS = ("woman", "man", "girl", "boy", "person", "lady", "guy", "child", "someone", "young woman", "young man")
 SECONDS = (4.0, 4.0, 4.0, 2.0, 2.4, 3.0, 3.6, 5.0, 6.0)  # drawn evenly: mostly four
 SILENT = ("mouth_open", "pucker", "puff", "lip_press", "tongue_out", "jaw_side")  # families that leave no mouth for speech
+_CHANCES = np.array([0.055] + [0.075] * 7 + [0.42 / 9] * 9)  # neutral, emotions, actions: in the order of FAMILIES
 MARGIN = 0.04  # intensities keep this far from the borders between levels, so that the name is not a matter of taste
 
 
@@ -42,7 +43,7 @@ def expression(rng: np.random.Generator, word: str, *, onset: float, until: floa
 
 
 def _expressions(rng: np.random.Generator, seconds: float) -> tuple[Expression, ...]:
-    family = str(rng.choice(FAMILIES))
+    family = str(rng.choice(FAMILIES, p=_CHANCES))
     word = str(rng.choice(lexicon().of_family(family)))
     if family == "neutral":
         return (expression(rng, word, onset=0.0, until=seconds),)
@@ -53,8 +54,11 @@ def _expressions(rng: np.random.Generator, seconds: float) -> tuple[Expression, 
     middle = seconds * float(rng.uniform(0.42, 0.52))
     first = expression(rng, word, onset=float(rng.uniform(0.05, 0.3)), until=middle)
     first = first.model_copy(update={"hold": round(max(0.4, middle - first.onset - first.attack - first.release), 2)})
-    second = expression(rng, second_word, onset=round(first.offset - 0.15, 2), until=seconds)
-    return (first, second)
+    for _ in range(8):
+        second = expression(rng, second_word, onset=round(first.offset - 0.15, 2), until=seconds)
+        if abs(second.intensity - first.intensity) >= 0.15:  # one of the two is the strongest, beyond doubt
+            return (first, second)
+    return (first,)
 
 
 def head_move(rng: np.random.Generator, gesture: str, *, earliest: float, latest: float) -> HeadMove | None:
