@@ -1,6 +1,6 @@
 """The landmarks' embedding on the scanned head (ICT-FaceKit), made once and kept as vertex numbers and weights.
 
-    python -m tdmm_lm.geometry.ict_landmarks [OUT]        needs $TDMM_DATA; writes assets/head/landmarks_ict.safetensors
+    python -m tdmm_lm.geometry.ict_landmarks [OUT]        needs $TDMM_DATA; writes assets/ict/landmarks.safetensors
 
 Lids and lips are placed along the mesh's own edge loops, which pass through the scanned head's 68 iBUG vertices, at
 the arc-length shares that MediaPipe's canonical face has them. The jawline likewise, then dropped onto the surface. All
@@ -132,7 +132,7 @@ def main() -> None:
     data = bundle.data()
     if data is None:
         raise SystemExit("ict_landmarks: expected the folder of real data in $TDMM_DATA, found it unset.")
-    out = Path(sys.argv[1]) if len(sys.argv) > 1 else bundle.PACKAGE / "assets" / "head" / "landmarks_ict.safetensors"
+    out = Path(sys.argv[1]) if len(sys.argv) > 1 else bundle.PACKAGE / "assets" / "ict" / "landmarks.safetensors"
     embedding, sha256 = make(data)
     with replacing(out) as path:
         save_file(

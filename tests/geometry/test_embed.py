@@ -98,7 +98,7 @@ def test_embed_names():
 
 
 def test_the_bundled_file_is_whole():
-    with safe_open(bundle.path("assets/head/landmarks_ict.safetensors"), "np") as file:
+    with safe_open(bundle.path("assets/ict/landmarks.safetensors"), "np") as file:
         vertices, weights = file.get_tensor("vertices"), file.get_tensor("weights")
         assert file.metadata()["places"].split(",") == list(landmarks.NAMES)
     assert vertices.shape == weights.shape == (len(landmarks.NAMES), 3)
@@ -118,14 +118,14 @@ def scan():
 
 def test_the_bundled_file_is_what_its_command_makes(scan):
     made, sha256 = ict_landmarks.make(scan["data"])
-    with safe_open(bundle.path("assets/head/landmarks_ict.safetensors"), "np") as file:
+    with safe_open(bundle.path("assets/ict/landmarks.safetensors"), "np") as file:
         assert file.metadata()["mesh_sha256"] == sha256
         assert np.array_equal(file.get_tensor("vertices"), made.vertices)
         assert np.abs(file.get_tensor("weights") - made.weights).max() < 1e-5
 
 
 def test_the_scanned_heads_landmarks_are_symmetric_and_move_as_named(scan):
-    with safe_open(bundle.path("assets/head/landmarks_ict.safetensors"), "np") as file:
+    with safe_open(bundle.path("assets/ict/landmarks.safetensors"), "np") as file:
         found = Embedding(file.get_tensor("vertices"), file.get_tensor("weights"))
     at = places(found, scan["neutral"].astype(float)) * 10  # mm
     assert np.abs(at[list(landmarks.mirrored())] * [-1, 1, 1] - at).max() < 0.5
@@ -146,7 +146,7 @@ def test_the_scanned_heads_landmarks_are_symmetric_and_move_as_named(scan):
 
 def test_embed_on_the_scanned_head_from_a_few_seeds(scan):
     """Landmarks of one head, warped to another (here: itself, bent and scaled) by fourteen seeds."""
-    with safe_open(bundle.path("assets/head/landmarks_ict.safetensors"), "np") as file:
+    with safe_open(bundle.path("assets/ict/landmarks.safetensors"), "np") as file:
         found = Embedding(file.get_tensor("vertices"), file.get_tensor("weights"))
     vertices = scan["neutral"].astype(float)
     skin = ict_landmarks.triangles(scan["faces"])
