@@ -1,0 +1,128 @@
+"""An adapter or a checkpoint -> an ordinary Hugging Face folder that transformers and vLLM load: weights merged,
+tokenizer and chat template, `motion_vocab.json`, codecs in subfolders. Loaded again and compared before it is kept.
+
+    tdmm export runs/lora/adapter runs/servable
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from tdmm_lm import codec
+from tdmm_lm.files import replacing
+from tdmm_lm.lm import extend, vocab
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PROBES = ("A woman smiles broadly, then nods twice.", "What happens here?", "<|face|>")
+NEW_TOKENS = 16
+
+
+def export(adapter: str | Path, output: str | Path, *, dtype: Literal["float32", "bfloat16"] = "float32") -> str:
+    """Write ``output`` from a PEFT adapter (its base is the folder that it names) or from a model folder.
+
+    Raises:
+        FileNotFoundError: neither is there.
+        ValueError: the parts do not belong together, or the written folder answers otherwise than the model did.
+    """
+    adapter = Path(adapter)
+    if (adapter / "adapter_config.json").is_file():
+        base = _base(adapter)
+        model, tokenizer = _merged(adapter, base), _tokenizer(base)
+    elif (adapter / "config.json").is_file():
+        base = adapter
+        model, tokenizer = _model(adapter), _tokenizer(adapter)
+    else:
+        raise FileNotFoundError(f"{adapter}: expected an adapter or a model folder (adapter_config.json or config.json).")
+    grown = vocab.load(base)
+    _fits(model, tokenizer, grown, base)
+    codecs = {modality: base / kind.codec for modality, kind in grown.modalities.items()}
+    model = model.to(torch.bfloat16 if dtype == "bfloat16" else torch.float32)
+    before = answers(model, tokenizer)
+    with replacing(output) as folder:
+        extend.save(model, tokenizer, grown, folder, codecs)
+        again = _model(folder)
+        after = answers(again, _tokenizer(folder))
+        if before != after:
+            raise ValueError(f"{output}: expected the written model to answer as it did before, got other tokens; not kept.")
+        _same(model, again, output)
+    return f"{sum(p.numel() for p in again.parameters()):,} parameters, {model.config.vocab_size} rows, {dtype} -> {output}"
+
+
+@torch.inference_mode()
+def answers(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[list[int]]:
+    """Greedy tokens for a few prompts."""
+    made = []
+    for probe in PROBES:
+        ids = tokenizer.apply_chat_template(
+            [{"role": "user", "content": probe}], add_generation_prompt=True, return_tensors="pt", return_dict=False
+        )
+        for _ in range(NEW_TOKENS):
+            chosen = model(input_ids=ids).logits[:, -1:].argmax(-1)
+            ids = torch.cat([ids, chosen], 1)
+        made.append(ids[0, -NEW_TOKENS:].tolist())
+    return made
+
+
+def _base(adapter: Path) -> Path:
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    named = str(config["base_model_name_or_path"])
+    for base in (Path(named), adapter.parent / "base"):
+        if (base / vocab.FILE).is_file():
+            return base
+    raise FileNotFoundError(f"{adapter}: expected its base, a folder with {vocab.FILE}, at {named}; found none.")
+
+
+def _merged(adapter: Path, base: Path) -> "PreTrainedModel":
+    """The base with the adapter's weights added into it, token rows included, and checked to give the same logits."""
+    from peft import PeftModel
+
+    wrapped = PeftModel.from_pretrained(_model(base), adapter).eval()
+    probe = torch.arange(1, 33)[None] % wrapped.config.vocab_size
+    with torch.inference_mode():
+        expected = wrapped(input_ids=probe).logits
+        merged: Any = wrapped.merge_and_unload(safe_merge=True)
+        error = (merged(input_ids=probe).logits - expected).abs().max().item()
+    if error > 1e-3 * max(1.0, expected.abs().max().item()):
+        raise ValueError(f"{adapter}: expected the merged model's logits to stay the same, they moved by {error:.2g}.")
+    return merged
+
+
+def _same(model: "PreTrainedModel", again: "PreTrainedModel", where: str | Path) -> None:
+    """Raises ValueError where a weight came back other than it was (a merged tied head can)."""
+    expected, found = model.state_dict(), again.state_dict()
+    wrong = [name for name in expected if name not in found or not torch.equal(expected[name], found[name].to(expected[name].dtype))]
+    if wrong:
+        raise ValueError(f"{where}: expected every weight back as it was written, got others in {', '.join(wrong[:3])}; not kept.")
+
+
+def _fits(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", grown: vocab.MotionVocab, base: Path) -> None:
+    if tokenizer.chat_template is None:
+        raise ValueError(f"{base}: expected a tokenizer with a chat template, got one without.")
+    if model.config.vocab_size % extend.MULTIPLE or model.config.vocab_size < len(tokenizer):
+        raise ValueError(
+            f"{base}: expected rows for {len(tokenizer)} tokens in a multiple of {extend.MULTIPLE}, got {model.config.vocab_size}."
+        )
+    for modality, kind in grown.modalities.items():
+        names = vocab.names(modality, kind.books, kind.codebook_size)
+        if tokenizer.convert_tokens_to_ids(names) != [kind.begin_id, kind.end_id, *range(kind.first_id, kind.first_id + kind.codes)]:
+            raise ValueError(f"{base}: expected the {modality} tokens where {vocab.FILE} puts them, the tokenizer has others.")
+        folder = base / kind.codec
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: expected the {modality} codec, found none.")
+        vocab.match(grown, modality, codec.weights_sha256(folder), str(folder))
+
+
+def _model(folder: Path) -> "PreTrainedModel":
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+
+
+def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
