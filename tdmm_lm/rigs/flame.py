@@ -149,7 +149,7 @@ class FlameRig(Rig):
         if tracked or frames * coordinates <= _CHUNK_FLOATS:
             return pose(slice(None)).index_select(1, folded.back).unflatten(1, (-1, 3))
         result = values.new_empty(frames, coordinates)
-        step = max(1, _CHUNK_FLOATS // coordinates)
+        step = max(16, _CHUNK_FLOATS // coordinates)  # fewer rows would read all directions for little work
         for start in range(0, frames, step):
             rows = slice(start, start + step)
             torch.index_select(pose(rows), 1, folded.back, out=result[rows])
