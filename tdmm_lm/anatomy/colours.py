@@ -1,0 +1,47 @@
+"""The skin's colours, vertex by vertex: lips, cheeks, lids, the mouth's inside, nostrils and short hair."""
+
+import numpy as np
+from jaxtyping import Float
+
+from tdmm_lm.anatomy import parts, sphere
+
+SKIN, BLUSH, LIP, INSIDE, SHADE = (0.84, 0.66, 0.56), (0.83, 0.55, 0.47), (0.70, 0.38, 0.36), (0.30, 0.09, 0.09), (0.20, 0.10, 0.08)
+
+# Where the hair begins: elevation in degrees by azimuth (0 in front, 180 behind).
+HAIRLINE = ((0, 51), (25, 50), (40, 45), (55, 36), (66, 20), (78, 10), (92, 9), (108, -12), (130, -34), (180, -40))
+
+
+def smooth(value: np.ndarray, low: float, high: float) -> np.ndarray:
+    """0 at ``low``, 1 at ``high`` (which may be the smaller one), without kinks."""
+    share = np.clip((value - low) / (high - low), 0, 1)
+    return share * share * (3 - 2 * share)
+
+
+def hair(places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+    """How much hair grows at each place, 0..1."""
+    azimuth = np.degrees(np.arctan2(abs(places[:, 0]), places[:, 2]))
+    line = np.array(HAIRLINE, float)
+    border = np.interp(azimuth, line[:, 0], line[:, 1])
+    return smooth(np.degrees(np.arcsin(np.clip(places[:, 1], -1, 1))) - border, -1.5, 3.5)
+
+
+def skin(places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """RGB 0..1 of the skin at places of the unit sphere."""
+    left = places * np.where(places[:, :1] < 0, [-1.0, 1, 1], 1.0)
+    colour = np.tile(SKIN, (len(places), 1))
+
+    def blend(amount: np.ndarray, towards: tuple[float, float, float]) -> None:
+        colour[:] = colour + amount[:, None] * (np.array(towards) - colour)
+
+    def around(centre: np.ndarray, size: tuple[float, float]) -> np.ndarray:
+        return np.linalg.norm(sphere.inward(centre, left) / np.array(size), axis=1)
+
+    blend(0.35 * smooth(around(sphere.direction(30, -10), (0.30, 0.24)), 1, 0), BLUSH)
+    blend(0.30 * smooth(around(sphere.direction(0, -6), (0.10, 0.12)), 1, 0), BLUSH)
+    blend(0.45 * smooth(around(sphere.EYE, (0.20, 0.16)), 1, 0.5), BLUSH)
+    blend(smooth(around(sphere.MOUTH, sphere.MOUTH_EDGE), 1.02, 0.93), LIP)
+    blend(smooth(around(sphere.MOUTH, sphere.MOUTH_CONTACT), 1.0, 0.88), INSIDE)
+    blend(smooth(around(sphere.NOSTRIL, (0.030, 0.026)), 1.0, 0.5), SHADE)
+    blend(0.8 * smooth(around(sphere.EYE, sphere.EYE_HOLE), 1.1, 0.9), LIP)
+    blend(0.95 * hair(places), parts.HAIR)
+    return colour

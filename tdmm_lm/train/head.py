@@ -1,0 +1,237 @@
+"""Fit the bundled head's numbers to the scanned head: ``tdmm train recipes/head.yaml``.
+
+Control points carry smooth fields over a sphere; each field is one regularised least-squares problem against the scan
+spread over the same sphere: the neutral face, the ARKit shapes (one side, then mirrored), some identities.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.interpolate import RBFInterpolator
+from scipy.spatial import cKDTree
+
+from tdmm_lm import bundle, files, landmarks
+from tdmm_lm.anatomy import assemble, fields, places, scan, sphere
+from tdmm_lm.config import Settings as Base
+from tdmm_lm.report import figure, report
+from tdmm_lm.rigs import head as rig_head
+
+SOURCE = "ICT-FaceKit light, MIT, USC ICT 2020"
+
+
+class Settings(Base):
+    """How the head is fitted. Lengths in metres."""
+
+    identities: int = 10
+    points_a_shape: int = 100  # control points that one shape may use
+    least_motion: float = 0.0002  # control points whose surroundings move less are left out
+    ridge_neutral: float = 2e-3
+    ridge_shape: float = 5e-3
+    ridge_identity: float = 5e-2
+    lip_weight: float = 3.0
+    lid_weight: float = 4.0
+    lip_seal: float = 0.0007  # how far each lip is pressed beyond where the scan's lips meet
+
+
+class Fitter:
+    """Least squares on the scan's skin: the weighted basis, whole and folded for symmetric fields."""
+
+    def __init__(self, head: scan.Scan, settings: Settings) -> None:
+        self.control = fields.controls()
+        self.places = head.sphere[: scan.OUTSIDE]
+        self.basis = fields.basis(self.control, self.places).toarray()
+        self.twin = cKDTree(head.neutral[: scan.SKIN]).query(sphere.mirrored(head.neutral[: scan.SKIN]))[1]
+        self.weight = np.ones(scan.OUTSIDE)
+        for ring in head.lips:
+            self.weight[ring] = settings.lip_weight
+        for ring in head.lids:
+            self.weight[ring] = self.weight[self.twin[ring]] = settings.lid_weight
+        self.weight[self.places @ sphere.NECK > np.cos(sphere.NECK_RADIUS - 0.05)] = 0
+        behind = np.arange(self.control.half, len(self.control.places))
+        self.folded = {}
+        for sign in (1, -1):
+            fold = self.basis[:, : self.control.half].copy()
+            fold[:, self.control.mirror[behind]] += sign * self.basis[:, behind]
+            self.folded[sign] = fold
+        self.folded[-1][:, self.control.places[: self.control.half, 0] == 0] = 0
+
+    def symmetric(self, target: Float[np.ndarray, "skin 3"], used: Int[np.ndarray, " used"], ridge: float) -> np.ndarray:
+        """Vectors of the left half's control points ``used``."""
+        return np.stack([
+            _solve(self.folded[sign][:, used], self.weight, target[:, axis], ridge) for axis, sign in enumerate((-1, 1, 1))
+        ], 1)
+
+    def one_sided(self, target: Float[np.ndarray, "skin 3"], used: Int[np.ndarray, " used"], ridge: float) -> np.ndarray:
+        return _solve(self.basis[:, used], self.weight, target, ridge)
+
+    def shape(
+        self, target: Float[np.ndarray, "skin 3"], *, one_sided: bool, settings: Settings
+    ) -> tuple[Int[np.ndarray, " used"], Float[np.ndarray, "used 3"]]:
+        """The control points a shape needs most, and their vectors."""
+        solve: Callable[..., np.ndarray] = self.one_sided if one_sided else self.symmetric
+        motion = np.linalg.norm(target, axis=1) * self.weight
+        around = (self.basis.T @ motion) / np.maximum(self.basis.T @ self.weight, 1e-9)
+        used = np.flatnonzero(around > settings.least_motion)
+        if not one_sided:
+            used = used[used < self.control.half]
+        values = solve(target, used, settings.ridge_shape)
+        if len(used) > settings.points_a_shape:
+            power = np.sqrt((self.basis[:, used] ** 2 * self.weight[:, None]).sum(0))
+            best = np.argsort(-np.linalg.norm(values, axis=1) * power)[: settings.points_a_shape]
+            used = np.sort(used[best])
+            values = solve(target, used, settings.ridge_shape)
+        return used, values
+
+
+def main(settings: Settings, out: Path) -> None:
+    """Fit and write the head's folder, report included.
+
+    Raises:
+        FileNotFoundError: ``$TDMM_DATA`` is unset or holds no scanned head.
+    """
+    start = time.perf_counter()
+    data = bundle.data()
+    if data is None:
+        raise FileNotFoundError("head: expected the scanned head under $TDMM_DATA, which is unset.")
+    head = scan.read(data)
+    fitter = Fitter(head, settings)
+    everything = np.arange(fitter.control.half)
+    ground = fitter.places * assemble.RADII + assemble.CENTRE
+    surface = head.neutral[: scan.OUTSIDE] / 100
+    surface = surface + _sealed(head, settings.lip_seal)
+    neutral = fitter.symmetric(surface - ground, everything, settings.ridge_neutral)
+
+    shapes, errors = {}, {}
+    for name in assemble.fitted():
+        target = _target(head, name)
+        one_sided = assemble.opposite(name) is not None
+        shapes[name] = fitter.shape(target, one_sided=one_sided, settings=settings)
+        vectors = np.zeros((len(fitter.control.places), 3))
+        used, values = shapes[name]
+        if one_sided:
+            vectors[used] = values
+        else:
+            half = np.zeros((fitter.control.half, 3))
+            half[used] = values
+            vectors = fields.symmetric(fitter.control, half)
+        moving = (np.linalg.norm(target, axis=1) > 5e-4) & (fitter.weight > 0)
+        errors[name] = np.linalg.norm(fitter.basis @ vectors - target, axis=1)[moving] * 1000
+
+    wide = np.flatnonzero(fitter.control.layer[: fitter.control.half] < assemble.IDENTITY_LAYERS)
+    identities = []
+    for mode in head.identities[: settings.identities]:
+        field = mode[: scan.SKIN] / 100
+        field = (field + sphere.mirrored(field[fitter.twin]))[: scan.OUTSIDE] / 2
+        identities.append(fitter.symmetric(field, wide, settings.ridge_identity))
+    jaw = {name: _jaw(head, name) for name in ("jawOpen", "jawForward", "jawLeft")}
+    numbers = assemble.Numbers(neutral, shapes, np.array(identities), jaw, np.zeros((len(places.ON_SKIN), 2)))
+    numbers = assemble.Numbers(neutral, shapes, np.array(identities), jaw, _landmarks(head, assemble.build(numbers), data))
+    built = assemble.build(numbers)
+
+    placed = ground + fitter.basis @ fields.symmetric(fitter.control, neutral)
+    off = np.linalg.norm(placed - surface, axis=1) * 1000
+    count = sum(array.size for array in (neutral, numbers.identities, numbers.landmarks)) + 12 * len(jaw)
+    count += sum(values.size for _, values in shapes.values())
+    figures = {
+        "numbers": figure(count, "numbers"), "vertices": figure(len(built.arrays.v_template), "vertices"),
+        "triangles": figure(len(built.arrays.faces), "triangles"),
+        "control_points": figure(len(fitter.control.places), "points"),
+        "seconds": figure(round(time.perf_counter() - start, 1), "s"),
+    }
+    face = (np.arange(scan.OUTSIDE) < scan.FACE) & (fitter.weight > 0)
+    for region, chosen in (("face", np.flatnonzero(face)), ("lips", np.concatenate(head.lips)), ("lids", np.concatenate(head.lids))):
+        figures[f"neutral_{region}_mm"] = figure(round(off[chosen].mean(), 3), "mm", n=len(chosen))
+    for name, error in errors.items():
+        figures[f"{name}_mm"] = figure(round(error.mean(), 3), "mm", n=len(error))
+    made = report("head", settings={**settings.model_dump(), "fitted_to": SOURCE}, figures=figures)
+    with files.replacing(out) as folder:
+        rig_head.write(numbers, folder)
+        (folder / "report.json").write_text(json.dumps(made, indent=2) + "\n")
+
+
+def _solve(columns: np.ndarray, weight: np.ndarray, target: np.ndarray, ridge: float) -> np.ndarray:
+    left = (columns * weight[:, None]).T
+    return np.linalg.solve(left @ columns + ridge * np.eye(columns.shape[1]), left @ target)
+
+
+def _target(head: scan.Scan, name: str) -> Float[np.ndarray, "skin 3"]:
+    """What the scan does in an ARKit shape, metres; it splits two symmetric ones into sides."""
+    stem = name.removesuffix("Left")
+    if f"{name}_L" in head.shapes:
+        field = head.shapes[f"{name}_L"] + head.shapes[f"{name}_R"]
+    else:
+        field = head.shapes[f"{stem}_L" if f"{stem}_L" in head.shapes else name]
+    return field[: scan.OUTSIDE] / 100
+
+
+def _sealed(head: scan.Scan, depth: float) -> Float[np.ndarray, "skin 3"]:
+    """A correction that closes the lips of the neutral face, largest where they touch."""
+    result = np.zeros((scan.OUTSIDE, 3))
+    for i, ring in enumerate(head.lips):
+        share = np.exp(-(((i - 6.5) / 1.8) ** 2))
+        height = sphere.inward(sphere.MOUTH, head.sphere[ring])[:, 1] / sphere.MOUTH_CONTACT[1]
+        result[ring, 1] = -np.clip(height, -1, 1) * depth * share
+    return result
+
+
+def _jaw(head: scan.Scan, name: str) -> Float[np.ndarray, "3 4"]:
+    """The affine motion of the lower teeth in a jaw shape."""
+    run = slice(*scan.TEETH)
+    moved = np.abs(head.shapes["jawOpen"][run]).max(1) > 0.05
+    rows = np.concatenate([head.neutral[run][moved] / 100, np.ones((moved.sum(), 1))], 1)
+    return np.linalg.lstsq(rows, head.shapes[name][run][moved] / 100, rcond=1e-4)[0].T
+
+
+# The 68 places that the scan names, by MediaPipe's index (jaw, brows, nose, eyes, mouth).
+IBUG = (
+    127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356, 70, 63, 105, 66, 107, 336, 296, 334,
+    293, 300, 168, 197, 5, 4, 75, 97, 2, 326, 305, 33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380, 61, 39, 37, 0,
+    267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87,
+)
+
+
+def _landmarks(head: scan.Scan, built: assemble.Head, data: Path) -> Float[np.ndarray, "places 2"]:
+    """Azimuth and elevation on the sphere of every landmark on the skin.
+
+    MediaPipe's canonical face is bent onto the head by thin plates through the 68 places; each landmark goes to the
+    nearest skin, those of lips and lids to the nearest point of their own loop. Left and right are made to agree.
+    """
+    canonical = np.array([
+        [float(word) for word in line.split()[1:4]]
+        for line in (data / "face_landmarker" / "canonical_face_model.obj").read_text().splitlines() if line.startswith("v ")
+    ]) / 100
+    skin = built.skin
+    surface = built.arrays.v_template[built.regions["skin"]]
+    anchors = np.array([surface[cKDTree(skin.places).query(head.sphere[v])[1]] for v in head.marks])
+    bend = RBFInterpolator(canonical[list(IBUG)], anchors, kernel="thin_plate_spline", smoothing=1e-7)
+    outside = skin.places @ sphere.NECK < 0.9
+    for loops, count in ((skin.mouth, 8), (skin.eyes[0], 6), (skin.eyes[1], 6)):
+        outside[loops[:count].ravel()] = False
+    dense = np.concatenate([surface[skin.faces].mean(1), surface])
+    dense_places = np.concatenate([skin.places[skin.faces].mean(1), skin.places])
+    usable = np.concatenate([outside[skin.faces].all(1), outside])
+    tree = cKDTree(dense[usable])
+    result = np.zeros((len(places.ON_SKIN), 3))
+    for i, name in enumerate(places.ON_SKIN):
+        point = bend(canonical[[landmarks.MEDIAPIPE[name]]])[0]
+        loop = places.loop_of(name)
+        if loop is None:
+            result[i] = dense_places[usable][tree.query(point)[1]]
+            continue
+        centre, size, right = loop
+        curve = sphere.outward(centre, sphere.ellipse(size, 720))
+        half = np.sin(np.arange(720) * np.pi / 360) * (1 if "upper" in name else -1) > -1e-9
+        curve = curve[half]
+        if right:
+            curve = sphere.mirrored(curve)
+        triangle, share = places.locate(skin, curve * (1 - 1e-9))
+        result[i] = curve[np.linalg.norm((surface[triangle] * share[..., None]).sum(1) - point, axis=1).argmin()]
+    partner = landmarks.mirrored()
+    twin = [places.ON_SKIN.index(landmarks.NAMES[partner[landmarks.NAMES.index(name)]]) for name in places.ON_SKIN]
+    result = result + sphere.mirrored(result[twin])
+    result /= np.linalg.norm(result, axis=1, keepdims=True)
+    return np.stack([np.arctan2(result[:, 0], result[:, 2]), np.arcsin(result[:, 1])], 1)
