@@ -173,8 +173,9 @@ class FlameRig(Rig):
 
     def _fold(self, values: Tensor, shape: Tensor | None, subset: Tensor | None) -> _Folded:
         """Identity and subset applied to the model; the last result is kept, since calls come in series."""
-        if self._last is not None:
-            old_shape, old_subset, folded = self._last
+        last = self._last
+        if last is not None:
+            old_shape, old_subset, folded = last
             same = folded.base.dtype == values.dtype and folded.base.device == values.device
             if same and _equal(old_shape, shape) and _equal(old_subset, subset):
                 return folded

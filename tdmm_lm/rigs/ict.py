@@ -5,6 +5,7 @@ The owners' eyeLook shapes move the lids alone; here they turn the eyeballs too.
 """
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,17 @@ def path() -> Path:
 
 
 def load() -> FlameRig:
-    """The scanned head as a rig."""
-    place = path()
+    """The scanned head as a rig.
+
+    Raises:
+        FileNotFoundError: it is not on this machine; the message says how to get it.
+        ValueError: the file's mesh is not the one that the bundled landmarks were placed on.
+    """
+    return _read(path())
+
+
+@lru_cache(maxsize=1)  # two seconds, a hundred megabytes
+def _read(place: Path) -> FlameRig:
     with np.load(place, allow_pickle=False) as file:
         neutral, quads = file["neutral"], file["faces"]
         shapes = dict(zip(file["expr_names"].tolist(), file["expr_deltas"]))
