@@ -1,7 +1,7 @@
-"""The nano text tokenizer: SentencePiece pieces (unigram, byte fallback) as a fast Hugging Face tokenizer with a chat
+"""The nano text tokenizer: SentencePiece pieces (byte pairs, byte fallback) as a fast Hugging Face tokenizer with a chat
 template. Text comes back exactly as it went in.
 
-    tdmm train tokenizers/text/recipe.yaml
+    tdmm train tokenizers/text.yaml
 """
 
 import io
@@ -56,7 +56,7 @@ def train(lines: Iterable[str], settings: TextSettings) -> bytes:
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(lines), model_writer=model, vocab_size=settings.pieces, hard_vocab_limit=False,
-            model_type="unigram", byte_fallback=True, normalization_rule_name="identity", add_dummy_prefix=True,
+            model_type="bpe", byte_fallback=True, normalization_rule_name="identity", add_dummy_prefix=True,
             remove_extra_whitespaces=False, split_digits=True, character_coverage=settings.character_coverage,
             input_sentence_size=settings.sentences, shuffle_input_sentence=False, num_threads=1,
             unk_id=0, bos_id=-1, eos_id=-1, pad_id=-1, minloglevel=2,
@@ -72,8 +72,10 @@ def tokenizer(model: bytes) -> "PreTrainedTokenizerBase":
     from transformers import PreTrainedTokenizerFast
 
     source = sentencepiece.SentencePieceProcessor(model_proto=model)
-    pieces = [(source.id_to_piece(i), source.get_score(i)) for i in range(source.get_piece_size())]
-    fast = Tokenizer(models.Unigram(pieces, unk_id=source.unk_id(), byte_fallback=True))
+    ids = {source.id_to_piece(i): i for i in range(source.get_piece_size())}
+    fast = Tokenizer(models.BPE(
+        ids, _merges(ids), unk_token=source.id_to_piece(source.unk_id()), byte_fallback=True, fuse_unk=True
+    ))
     fast.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     fast.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
@@ -87,6 +89,17 @@ def tokenizer(model: bytes) -> "PreTrainedTokenizerBase":
     )
     grown.chat_template = TEMPLATE
     return grown
+
+
+def _merges(ids: dict[str, int]) -> list[tuple[str, str]]:
+    """The pairs that make each piece. SentencePiece joins the pair whose piece was learned first, which has the lowest id."""
+    ranked = []
+    for piece, rank in ids.items():
+        for cut in range(1, len(piece)):
+            left, right = piece[:cut], piece[cut:]
+            if left in ids and right in ids and not piece.startswith("<0x"):
+                ranked.append((rank, ids[left], ids[right], (left, right)))
+    return [pair for *_, pair in sorted(ranked)]
 
 
 def save(model: bytes, folder: str | Path) -> None:
