@@ -3,12 +3,9 @@
 import numpy as np
 from jaxtyping import Float
 
-from tdmm_lm.anatomy import parts, sphere
+from tdmm_lm.anatomy import parts, sphere, topology
 
 SKIN, BLUSH, LIP, INSIDE, SHADE = (0.84, 0.66, 0.56), (0.83, 0.55, 0.47), (0.70, 0.38, 0.36), (0.30, 0.09, 0.09), (0.20, 0.10, 0.08)
-
-# Where the hair begins: elevation in degrees by azimuth (0 in front, 180 behind).
-HAIRLINE = ((0, 51), (25, 50), (40, 45), (55, 36), (66, 20), (78, 10), (92, 9), (108, -12), (130, -34), (180, -40))
 
 
 def smooth(value: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -19,10 +16,7 @@ def smooth(value: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def hair(places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
     """How much hair grows at each place, 0..1."""
-    azimuth = np.degrees(np.arctan2(abs(places[:, 0]), places[:, 2]))
-    line = np.array(HAIRLINE, float)
-    border = np.interp(azimuth, line[:, 0], line[:, 1])
-    return smooth(np.degrees(np.arcsin(np.clip(places[:, 1], -1, 1))) - border, -1.5, 3.5)
+    return smooth(topology.hair_border(places), -1.5, 3.5)
 
 
 def skin(places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:

@@ -80,8 +80,8 @@ def _within(places: np.ndarray, centre: np.ndarray, factor: float, size: tuple[f
 
 def _strewn(gap: float, reach: float, where: object) -> tuple[np.ndarray, float]:
     assert callable(where)
-    clear = lambda p: np.where(where(p) & (p @ sphere.NECK < np.cos(0.3)), gap, np.inf)  # noqa: E731
-    return topology.strew(clear, np.zeros((1, 3)), fine=0.0 if gap > 0.1 else 1.0), reach
+    clear = lambda p: np.where(where(p) & ~sphere.below_neck(p), gap, np.inf)  # noqa: E731
+    return topology.strew(clear, np.zeros((1, 3)), fine=0.0, counts=(0, int(250 / gap**2))), reach
 
 
 def _loop(centre: np.ndarray, size: tuple[float, float], count: int) -> np.ndarray:

@@ -122,7 +122,8 @@ def tongue(rings: int = 14, segments: int = 20) -> Part:
     return Part(solid, _outward(solid - [0, -0.0415, 0.06], faces), np.tile(TONGUE, (len(solid), 1)))
 
 
-BROW = ((0.112, 0.432, 0.026), (0.19, 0.452, 0.032), (0.29, 0.470, 0.030), (0.40, 0.478, 0.025), (0.50, 0.458, 0.018), (0.585, 0.412, 0.007))
+# Along the left brow: across, up (radians around the middle of the face), half height.
+BROW = ((0.108, 0.402, 0.014), (0.17, 0.415, 0.026), (0.27, 0.430, 0.025), (0.38, 0.440, 0.021), (0.48, 0.424, 0.015), (0.565, 0.384, 0.005))
 
 
 def brow(columns: int = 26, rows: int = 5) -> Strip:

@@ -5,7 +5,7 @@ lower lip, or lid, lie far apart on it and a smooth field can move one without t
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 
 def direction(azimuth: float, elevation: float) -> Float[np.ndarray, "3"]:
@@ -19,7 +19,7 @@ EYE = direction(19.3, 11.6)  # the person's left one; the right one is its mirro
 NOSTRIL = direction(4.6, -8.7)
 EAR = direction(86, -8)
 NECK = direction(180, -88)  # the middle of the hole below which the head ends
-NECK_RADIUS = 0.33
+NECK_RIM = ((-90, 0.27), (-60, 0.285), (-30, 0.35), (0, 0.417), (30, 0.42), (60, 0.40), (90, 0.38))  # front to back: radius
 
 # Half-widths (across, up) of nested loops: hole in the skin, where the two sides touch, outer edge of the coloured part.
 MOUTH_HOLE, MOUTH_CONTACT, MOUTH_EDGE = (0.165, 0.050), (0.205, 0.090), (0.262, 0.155)
@@ -55,6 +55,22 @@ def ellipse(size: tuple[float, float], count: int, start: float = 0.0) -> Float[
     """A loop of points, counter-clockwise from its left corner (across > 0); ``start`` in steps."""
     angle = (np.arange(count) + start) * (2 * np.pi / count)
     return np.stack([size[0] * np.cos(angle), size[1] * np.sin(angle)], 1)
+
+
+def below_neck(points: Float[np.ndarray, "n 3"], margin: float = 0.0) -> Bool[np.ndarray, " n"]:
+    """Whether places lie in the hole below the neck, widened by ``margin``."""
+    flat = inward(NECK, points)
+    angle = np.degrees(np.arctan2(flat[:, 1], abs(flat[:, 0])))
+    return np.linalg.norm(flat, axis=1) < np.interp(angle, *np.transpose(NECK_RIM)) + margin
+
+
+def neck_rim(count: int) -> Float[np.ndarray, "count 3"]:
+    """The edge of that hole on the person's left, front to back, both ends on the middle line."""
+    angle = np.linspace(-90, 90, count)
+    radius, angle = np.interp(angle, *np.transpose(NECK_RIM)), np.radians(angle)
+    points = outward(NECK, np.stack([-radius * np.cos(angle), radius * np.sin(angle)], 1))
+    points[[0, -1], 0] = 0
+    return points
 
 
 def mirrored(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:

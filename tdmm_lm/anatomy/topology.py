@@ -46,26 +46,38 @@ class Skin:
     eyes: tuple[Int[np.ndarray, "loops lids"], Int[np.ndarray, "loops lids"]]
 
 
+# Where the hair begins: elevation by azimuth (0 in front, 180 behind), degrees.
+HAIRLINE = ((0, 51), (25, 50), (40, 45), (55, 36), (66, 20), (78, 10), (92, 9), (108, -12), (130, -34), (180, -40))
+
+
+def hair_border(places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+    """How far each place lies inside the hair, degrees of elevation; negative on bare skin."""
+    azimuth = np.degrees(np.arctan2(abs(places[:, 0]), places[:, 2]))
+    line = np.interp(azimuth, *np.transpose(HAIRLINE))
+    return np.degrees(np.arcsin(np.clip(places[:, 1], -1, 1))) - line
+
+
 def lattice(count: int) -> Float[np.ndarray, "points 3"]:
     """Fibonacci's even points on the left half sphere, about half of ``count``."""
     step = np.arange(count) + 0.5
-    height, turn = 1 - 2 * step / count, np.pi * (1 + 5**0.5) * step
+    height, turn = 1 - 2 * step / max(count, 1), np.pi * (1 + 5**0.5) * step
     flat = np.sqrt(1 - height**2)
     points = np.stack([flat * np.sin(turn), height, flat * np.cos(turn)], 1)
     return points[points[:, 0] > 0]
 
 
 def strew(
-    spacing: Callable[[np.ndarray], np.ndarray], taken: Float[np.ndarray, "taken 3"], *, fine: float = 0.05
+    spacing: Callable[[np.ndarray], np.ndarray], taken: Float[np.ndarray, "taken 3"], *, fine: float = 0.05,
+    counts: tuple[int, int] = (70000, 8000),
 ) -> Float[np.ndarray, "points 3"]:
     """Points of the left half sphere, each about ``spacing`` (radians, of the place) from all others.
 
-    The middle line is filled first, then places with a spacing below ``fine``, then the rest; places with infinite
-    spacing stay bare.
+    The middle line is filled first, then places with a spacing below ``fine``, then the rest; the last two choose from
+    lattices of ``counts`` points on the whole sphere. Places with infinite spacing stay bare.
     """
     angle = np.linspace(0, 2 * np.pi, 2000, endpoint=False)
     middle = np.stack([np.zeros_like(angle), np.sin(angle), np.cos(angle)], 1)
-    dense, sparse = lattice(70000), lattice(6000)
+    dense, sparse = (lattice(count) for count in counts)
     dense, sparse = dense[spacing(dense) < fine], sparse[spacing(sparse) >= fine]
     found = np.empty((0, 3))
     for points, share in ((middle, 0.75), (dense, 1.0), (sparse, 1.0)):
@@ -87,10 +99,12 @@ def strew(
 
 def spacing(places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
     """How far apart vertices stand; infinite inside the loops and below the neck."""
-    gap = np.full(len(places), 0.13)
+    gap = np.full(len(places), 0.085)
+    gap[abs(hair_border(places)) < 6] = 0.035
     for centre, near, reach, core in (
         (sphere.direction(0, -8), 0.030, 0.9, 0.50), (sphere.NOSTRIL, 0.016, 0.5, 0.03),
         (sphere.EYE, 0.024, 0.9, 0.26), (sphere.MOUTH, 0.030, 0.9, 0.32), (sphere.EAR, 0.050, 0.5, 0.42),
+        (sphere.NECK, 0.055, 0.9, 0.9),
     ):
         away = np.arccos(np.clip(places @ centre, -1, 1))
         gap = np.minimum(gap, near + 0.10 * np.maximum(0, away - core) / reach * 1.4)
@@ -99,7 +113,7 @@ def spacing(places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
     ):
         flat = sphere.inward(centre, places) / np.array(loops[-1])
         gap[(flat**2).sum(1) < 1] = np.inf
-    gap[places @ sphere.NECK > np.cos(sphere.NECK_RADIUS + 0.03)] = np.inf
+    gap[sphere.below_neck(places, 0.03)] = np.inf
     return gap
 
 
@@ -114,10 +128,7 @@ def skin() -> Skin:
         (sphere.EYE, EYE_LOOPS, LIDS), (sphere.NOSTRIL, NOSTRIL_LOOPS, 20), (sphere.EAR, EAR_LOOPS, 36)
     ):
         blocks.append(np.stack([sphere.outward(centre, sphere.ellipse(size, count)) for size in loops]))
-    turn = np.linspace(-np.pi / 2, np.pi / 2, 25)
-    rim = sphere.outward(sphere.NECK, -sphere.NECK_RADIUS * np.stack([np.cos(turn), np.sin(turn)], 1))
-    rim[[0, -1], 0] = 0
-    blocks.append(rim[None])
+    blocks.append(sphere.neck_rim(33)[None])
     laid = np.concatenate([block.reshape(-1, 3) for block in blocks])
     left = np.concatenate([laid, strew(spacing, laid)])
 

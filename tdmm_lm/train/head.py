@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse as sparse
 from jaxtyping import Float, Int
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import cKDTree
@@ -34,6 +35,7 @@ class Settings(Base):
     ridge_identity: float = 5e-2
     lip_weight: float = 3.0
     lid_weight: float = 4.0
+    gap_weight: float = 20.0  # of the distance between the lips, and between the lids
     lip_seal: float = 0.0007  # how far each lip is pressed beyond where the scan's lips meet
 
 
@@ -42,6 +44,7 @@ class Fitter:
 
     def __init__(self, head: scan.Scan, settings: Settings) -> None:
         self.control = fields.controls()
+        self.gap_weight = settings.gap_weight
         self.places = head.sphere[: scan.OUTSIDE]
         self.basis = fields.basis(self.control, self.places).toarray()
         self.twin = cKDTree(head.neutral[: scan.SKIN]).query(sphere.mirrored(head.neutral[: scan.SKIN]))[1]
@@ -50,7 +53,13 @@ class Fitter:
             self.weight[ring] = settings.lip_weight
         for ring in head.lids:
             self.weight[ring] = self.weight[self.twin[ring]] = settings.lid_weight
-        self.weight[self.places @ sphere.NECK > np.cos(sphere.NECK_RADIUS - 0.05)] = 0
+        self.weight[sphere.below_neck(self.places, -0.03)] = 0
+        above, below = np.array([
+            (ring[i], ring[-i]) for ring in (*head.lips[2:11], *head.lids[:5]) for i in range(1, len(ring) // 2)
+        ]).T
+        self.pair = sparse.csr_matrix((
+            np.tile([1.0, -1.0], len(above)), (np.repeat(np.arange(len(above)), 2), np.stack([above, below], 1).ravel())
+        ), (len(above), scan.OUTSIDE))  # from lower to upper lip, or lid: what must close
         behind = np.arange(self.control.half, len(self.control.places))
         self.folded = {}
         for sign in (1, -1):
@@ -62,11 +71,16 @@ class Fitter:
     def symmetric(self, target: Float[np.ndarray, "skin 3"], used: Int[np.ndarray, " used"], ridge: float) -> np.ndarray:
         """Vectors of the left half's control points ``used``."""
         return np.stack([
-            _solve(self.folded[sign][:, used], self.weight, target[:, axis], ridge) for axis, sign in enumerate((-1, 1, 1))
+            self._solve(self.folded[sign][:, used], target[:, axis], ridge) for axis, sign in enumerate((-1, 1, 1))
         ], 1)
 
     def one_sided(self, target: Float[np.ndarray, "skin 3"], used: Int[np.ndarray, " used"], ridge: float) -> np.ndarray:
-        return _solve(self.basis[:, used], self.weight, target, ridge)
+        return self._solve(self.basis[:, used], target, ridge)
+
+    def _solve(self, columns: np.ndarray, target: np.ndarray, ridge: float) -> np.ndarray:
+        left, between = (columns * self.weight[:, None]).T, self.pair @ columns
+        squares = left @ columns + self.gap_weight * between.T @ between + ridge * np.eye(columns.shape[1])
+        return np.linalg.solve(squares, left @ target + self.gap_weight * between.T @ (self.pair @ target))
 
     def shape(
         self, target: Float[np.ndarray, "skin 3"], *, one_sided: bool, settings: Settings
@@ -151,11 +165,6 @@ def main(settings: Settings, out: Path) -> None:
     with files.replacing(out) as folder:
         rig_head.write(numbers, folder)
         (folder / "report.json").write_text(json.dumps(made, indent=2) + "\n")
-
-
-def _solve(columns: np.ndarray, weight: np.ndarray, target: np.ndarray, ridge: float) -> np.ndarray:
-    left = (columns * weight[:, None]).T
-    return np.linalg.solve(left @ columns + ridge * np.eye(columns.shape[1]), left @ target)
 
 
 def _target(head: scan.Scan, name: str) -> Float[np.ndarray, "skin 3"]:
