@@ -33,6 +33,7 @@ class Solver:
         self.size = len(rig.expressions)
         self.slices = face.layout(self.size + face.POSE_CHANNELS)
         self.rest = measure.places(torch.zeros(1, self.size + face.POSE_CHANNELS), rig)[0]
+        self.units = measure.units(rig)[:, None]
         weights = solve.landmark_weights()
         weights[list(measure.PUPILS)] = 0  # the eyes are solved apart
         self.scale = np.repeat(np.sqrt(weights) / solve.NOISE, 3)
@@ -64,8 +65,8 @@ class Solver:
         rows = torch.zeros(len(unknowns), self.size + face.POSE_CHANNELS)
         rows[:, self.slices["expression"]] = unknowns[:, : self.size].float()
         rows[:, self.slices["jaw"]] = unknowns[:, self.size :].float()
-        moved = (measure.places(rows, self.rig) - self.rest).reshape(len(rows), -1) / self.rig.interocular
-        return torch.from_numpy(moved * self.scale)
+        moved = (measure.places(rows, self.rig) - self.rest) / self.units
+        return torch.from_numpy(moved.reshape(len(rows), -1) * self.scale)
 
     def _solve(self, target: Float[Tensor, "frames coordinates"]) -> Float[Tensor, "frames unknowns"]:
         now = torch.zeros(len(target), self.size + 3, dtype=torch.float64)

@@ -17,6 +17,10 @@ from tdmm_lm.rigs import Rig
 
 _CHUNK = 4096  # frames posed at once: bounds memory, changes no number
 
+BLINK = 0.1518  # inter-ocular distances between the lids' middles that a blink closes on the bundled head
+_MIDDLE = (("upper", (3, 4, 5)), ("lower", (2, 3, 4)))  # the corner counts as the upper lid's number 0
+_INDEX = {name: i for i, name in enumerate(landmarks.NAMES)}
+
 PUPILS = tuple(landmarks.NAMES.index(f"pupil_{side}") for side in ("left", "right"))
 
 # A row of `features`. Translation is left out: it says where the camera stood, not what the face did.
@@ -34,7 +38,8 @@ class Geometry:
 
     Attributes:
         displacement: of the landmarks (order `landmarks.NAMES`) from the same person's neutral face, in the head's own
-            frame (head and neck rotation and translation removed), in inter-ocular distances.
+            frame (head and neck rotation and translation removed), in the rig's `units`: inter-ocular distances, but
+            for the lids, whose unit is such that a whole blink is as long on every head.
         head: rotation of the head, 6D (columns 0 and 1 of root times neck).
         gaze: left eye, then right eye; each (yaw, pitch) in radians in the head's frame, from the eyeball's centre to
             the pupil, zero where the neutral face looks. Positive yaw looks to the person's left, positive pitch
@@ -89,6 +94,26 @@ def places(
     return np.concatenate([(row[:, triangles] * weights).sum(-2) for row in rows]).astype(np.float32)
 
 
+def units(rig: Rig) -> Float[np.ndarray, " landmarks"]:
+    """Metres that make one unit of displacement at each landmark.
+
+    It is the inter-ocular distance; at the lids times a gain, the rig's own blink (without one, its eyes' opening)
+    over `BLINK`: a shut eye is shut on every head, however wide it is open and however far its artist shut it.
+    """
+    middle = [[_INDEX[f"lid_{lid}_{side}_{i}"] for side in ("left", "right") for i in three] for lid, three in _MIDDLE]
+    upper, lower = middle
+    blinks = [rig.expressions.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight") if name in rig.expressions]
+    rows = torch.zeros(2, len(rig.expressions) + face.POSE_CHANNELS)
+    rows[1, blinks] = 1
+    still, shut = places(rows, rig)
+    closed = (still[lower] - still[upper] - shut[lower] + shut[upper]) if blinks else still[lower] - still[upper]
+    length = float(np.linalg.norm(closed, axis=-1).mean()) / rig.interocular
+    result = np.full(len(landmarks.NAMES), rig.interocular, np.float32)
+    if length > BLINK / 4:  # else it does not shut its eyes at all
+        result[list(landmarks.region("lids"))] *= length / BLINK
+    return result
+
+
 def gaze_angles(direction: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 2"]:
     """(yaw, pitch) in radians of a direction, not necessarily of unit length: left and down are positive."""
     x, y, z = np.moveaxis(direction, -1, 0)
@@ -129,7 +154,7 @@ def measure(clip: MotionClip, rig: Rig) -> Geometry:
     if bool(values[:, slices["neck"]].any()):
         translation = translation + _neck_shift(values, head, rig, shape)
     return Geometry(
-        (moved - neutral) / rig.interocular, rotations.matrix_to_six(head).numpy(), gaze,
+        (moved - neutral) / units(rig)[:, None], rotations.matrix_to_six(head).numpy(), gaze,
         translation / rig.interocular, clip.fps,
     )
 

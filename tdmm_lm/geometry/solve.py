@@ -34,12 +34,12 @@ def landmark_weights() -> Float[np.ndarray, " landmarks"]:
 
 
 def basis(rig: Rig) -> Float[np.ndarray, "landmarks 3 expressions"]:
-    """Inter-ocular distances that each landmark moves at full weight of each shape (on the mean identity)."""
+    """How far each landmark moves at full weight of each shape, in `measure.units` (on the mean identity)."""
     size = len(rig.expressions)
     rows = torch.zeros(size + 1, size + face.POSE_CHANNELS)
     rows[torch.arange(size), torch.arange(size)] = 1
     places = measure.places(rows, rig).astype(np.float64)
-    return np.moveaxis(places[:-1] - places[-1], 0, -1) / rig.interocular
+    return np.moveaxis((places[:-1] - places[-1]) / measure.units(rig)[:, None], 0, -1)
 
 
 class Solver:
@@ -73,7 +73,7 @@ def solve(geometry: Geometry, rig: Rig) -> MotionClip:
 def residual_mm(geometry: Geometry, clip: MotionClip, rig: Rig) -> tuple[float, float]:
     """Mean and largest distance in millimetres between the geometry's landmarks and the clip's, on the rig's scale."""
     gaps = np.linalg.norm(measure.measure(clip, rig).displacement - geometry.displacement, axis=-1)
-    gaps *= 1000 * rig.interocular
+    gaps *= 1000 * measure.units(rig)
     return float(gaps.mean()), float(gaps.max())
 
 

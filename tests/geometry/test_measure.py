@@ -1,5 +1,7 @@
 """What `measure` promises: pose does not leak in, gaze has the stated signs, features are an inverse pair."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ def test_displacement_is_the_shapes_own_without_the_pose(shapes_rig):
     clip = clip_of(shapes_rig)
     geometry = measure.measure(clip, shapes_rig)
     expected = np.einsum("fe,elc->flc", face.part(clip, "expression"), shapes_rig.basis.numpy())
-    assert np.abs(geometry.displacement - expected / shapes_rig.interocular).max() < 1e-5
+    assert np.abs(geometry.displacement - expected / measure.units(shapes_rig)[:, None]).max() < 1e-5
     assert geometry.fps == 25
     assert geometry.frames == 12
 
@@ -50,6 +52,32 @@ def test_neck_turns_count_as_the_heads(shapes_rig):
     )
     posed = [shapes_rig.vertices(torch.from_numpy(c.values)).numpy() for c in (clip, alone)]
     assert np.abs(posed[0] - posed[1]).max() < 1e-5
+
+
+def test_a_whole_blink_is_as_long_on_every_head(shapes_rig, joints_rig):
+    """The unit of the lids is the rig's own blink; all else, and a rig without blinks, is in inter-ocular distances."""
+    lids = list(landmarks.region("lids"))
+    upper, lower = ([landmarks.NAMES.index(f"lid_{lid}_left_{i}") for i in three]
+                    for lid, three in (("upper", (3, 4, 5)), ("lower", (2, 3, 4))))
+    for length in (0.006, 0.012):
+        rig = copy.copy(shapes_rig)
+        rig.basis = shapes_rig.basis.clone()
+        for side in ("left", "right"):
+            shape = face.ARKIT.index(f"eyeBlink{side.capitalize()}")
+            rig.basis[shape] = 0
+            rig.basis[shape, [i for i in lids if f"_upper_{side}" in landmarks.NAMES[i]], 1] = -length
+        expression = np.zeros((1, 52), np.float32)
+        expression[0, face.ARKIT.index("eyeBlinkLeft")] = 1
+        moved = measure.measure(face.assemble({"expression": expression}, fps=25, rig="x"), rig).displacement[0]
+        assert moved[lower, 1] - moved[upper, 1] == pytest.approx(measure.BLINK, abs=1e-5)
+        units = measure.units(rig)
+        assert units[lids] == pytest.approx(length / measure.BLINK)
+        assert np.delete(units, lids) == pytest.approx(rig.interocular)
+    rest = measure.places(torch.zeros(1, 38), joints_rig)[0]
+    both = [([i for i in lids if f"lid_{lid}_" in landmarks.NAMES[i] and landmarks.NAMES[i][-1] in digits])
+            for lid, digits in (("upper", "345"), ("lower", "234"))]
+    opening = np.linalg.norm(rest[sorted(both[0])] - rest[sorted(both[1])], axis=1).mean()
+    assert measure.units(joints_rig)[lids] == pytest.approx(opening / measure.BLINK, rel=0.01)
 
 
 @pytest.mark.parametrize(("shape", "axis", "sign"), [

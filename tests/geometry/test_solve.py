@@ -105,7 +105,7 @@ def test_gaze_outranks_the_pupils_displacement(shapes_rig):
     gaze = np.array([[[0.2, 0.1], [0.2, 0.1]]], np.float32)
     head = np.array([[1, 0, 0, 0, 1, 0]], np.float32)
     clip = solve.solve(measure.Geometry(zeros, head, gaze, np.zeros((1, 3), np.float32), 25), shapes_rig)
-    assert measure.measure(clip, shapes_rig).gaze == pytest.approx(gaze, abs=0.03)
+    assert measure.measure(clip, shapes_rig).gaze == pytest.approx(gaze, abs=0.05)
     weights = dict(zip(face.ARKIT, face.part(clip, "expression")[0], strict=True))
     assert weights["eyeLookOutLeft"] > 0.3
     assert weights["eyeLookInRight"] > 0.3
