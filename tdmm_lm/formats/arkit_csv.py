@@ -210,7 +210,7 @@ def _rate(seconds: Float[np.ndarray, " rows"], lines: list[int], path: str | Pat
                          f"got a gap of {steps[wide[0]]:.2f} s; cut the recording there.")
     frames = 1 + round(float(np.round(steps / step).clip(1).sum()))
     rate = (frames - 1) / float(seconds[-1])
-    slack = 2 * rate / (1000 * TIMECODE_FPS * float(seconds[-1])) + 1e-9  # two roundings of .001 of a frame
+    slack = 1 / (1000 * TIMECODE_FPS * float(seconds[-1])) + 1e-9  # both ends are rounded to .001 of a frame
     near = min(COMMON_FPS, key=lambda common: abs(common - rate))
     if abs(near - rate) <= slack * near:
         return near, frames

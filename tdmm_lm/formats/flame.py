@@ -109,7 +109,7 @@ def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
             if len(rows) not in (1, len(expression)):
                 same = f"{len(expression)} frames as {layout.expression} has"
                 raise ValueError(f"{path}: {name}: expected {same}, got {len(rows)}.")
-            _put(parts, group, np.broadcast_to(rows, (len(expression), width)))
+            _put(parts, group, np.broadcast_to(rows, (len(expression), width)).copy())
     shape = np.zeros(0, np.float32)
     if layout.shape in arrays and arrays[layout.shape].size:
         shape = _rows(np.atleast_2d(arrays[layout.shape]), None, f"{path}: {layout.shape}").mean(0)[:MOST_SHAPES]
@@ -172,7 +172,7 @@ def _put(parts: dict[str, np.ndarray], group: str, rows: Float[np.ndarray, "fram
     """One array of a file as the groups of a face clip."""
     if group.startswith("six_"):
         group = group.removeprefix("six_")
-        six = torch.from_numpy(np.ascontiguousarray(rows)).unflatten(1, (-1, 6))
+        six = torch.from_numpy(rows).unflatten(1, (-1, 6))
         matrix = rotations.six_to_matrix(six).mT  # two rows: the transpose of what six_to_matrix takes for columns
         rows = rotations.matrix_to_axis_angle(matrix).flatten(1).numpy()
     if group == "head_jaw":
@@ -181,7 +181,7 @@ def _put(parts: dict[str, np.ndarray], group: str, rows: Float[np.ndarray, "fram
         eyes = parts.setdefault("eyes", np.zeros((len(rows), 6), np.float32))
         eyes[:, slice(0, 3) if group == "left_eye" else slice(3, 6)] = rows
     elif group == "smplx":
-        joints = torch.from_numpy(np.ascontiguousarray(rows)).unflatten(1, (55, 3))
+        joints = torch.from_numpy(rows).unflatten(1, (55, 3))
         chain = rotations.axis_angle_to_matrix(joints[:, [0, 3, 6, 9, 12, 15]])  # pelvis, spine 1-3, neck, head
         head = chain[:, 0]
         for link in chain.unbind(1)[1:]:

@@ -28,6 +28,7 @@ PARENTS = (-1, 0, 1, 1, 1)
 TURNS = {"root": ("head", 0), "neck": ("neck", 0), "jaw": ("jaw", 0), "left_eye": ("eyes", 0), "right_eye": ("eyes", 3)}
 STILL_METRES = 5e-6  # what a morph target moves less than this is left out of it
 STILL_TURN = 1e-7  # radians
+MOST_NUMBERS = 2**27  # that `read` makes room for
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,7 @@ def write(clip: MotionClip, path: str | Path, *, rig: Rig | None = None, all_sha
     document["asset"] = {
         "version": "2.0", "generator": "tdmm_lm",
         "extras": {"tdmm_lm": {
-            "fps": clip.fps, "frames": clip.frames, "rig": clip.rig, "shape": clip.shape.tolist(),
-            "expressions": list(rig.expressions),
+            "fps": clip.fps, "rig": clip.rig, "shape": clip.shape.tolist(), "expressions": list(rig.expressions),
         }},
     }
     with files.replacing(path) as beside, beside.open("wb") as file:
@@ -249,6 +249,8 @@ def _strongest(skin: Float[np.ndarray, "vertices joints"]) -> tuple[np.ndarray, 
 def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
     """The clip out of a file that `write` made, from its animation; shapes that it left out are zero.
 
+    Translation is the root node's; where a rig's root joint moves with its expression, that is in it.
+
     Raises:
         ValueError: no GLB, cut off, or not written by this package.
     """
@@ -258,7 +260,10 @@ def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
         animation = document["animations"][0]
         names = document["meshes"][0].get("extras", {}).get("targetNames", [])
         joints = {node["name"]: node for node in document["nodes"][1:]}
-        expressions, frames = list(about["expressions"]), int(about["frames"])
+        expressions = [str(name) for name in about["expressions"]]
+        frames = len(array(document, binary, animation["samplers"][0]["input"]))
+        if frames * len(expressions) > MOST_NUMBERS:
+            raise ValueError(f"expected at most {MOST_NUMBERS} weights, got {frames} frames of {len(expressions)}.")
         parts = {"expression": np.zeros((frames, len(expressions)), np.float32)}
         for channel in animation["channels"]:
             what, node = channel["target"]["path"], document["nodes"][channel["target"]["node"]]["name"]
