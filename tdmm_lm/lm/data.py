@@ -30,7 +30,8 @@ class Encoded:
 
 
 def conversations(
-    rows: Iterable[dict[str, Any]], known: dict[str, tasks.Task], *, kind: vocab.Modality, per_row: int = 2, seed: int = 0
+    rows: Iterable[dict[str, Any]], known: dict[str, tasks.Task], *, kind: vocab.Modality, per_row: int = 2,
+    seed: int = 0,
 ) -> Iterator[Messages]:
     """``per_row`` different tasks for every row, drawn by their weights (fewer where the row allows fewer)."""
     for row in rows:
@@ -87,7 +88,7 @@ def _emptied(messages: Messages, grown: vocab.MotionVocab) -> tuple[Messages, li
 def _ids(
     words: Messages, motions: list[list[int]], tokenizer: "PreTrainedTokenizerBase", grown: vocab.MotionVocab, ask: bool
 ) -> list[int]:
-    tokens = tokenizer.apply_chat_template(words, tokenize=True, add_generation_prompt=ask, return_dict=False)
+    tokens: Any = tokenizer.apply_chat_template(words, tokenize=True, add_generation_prompt=ask, return_dict=False)
     if not motions:
         return list(tokens)
     begins = {kind.begin_id for kind in grown.modalities.values()}

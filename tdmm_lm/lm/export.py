@@ -36,20 +36,20 @@ def export(adapter: str | Path, output: str | Path, *, dtype: Literal["float32",
         base = adapter
         model, tokenizer = _model(adapter), _tokenizer(adapter)
     else:
-        raise FileNotFoundError(f"{adapter}: expected an adapter or a model folder (adapter_config.json or config.json).")
+        raise FileNotFoundError(f"{adapter}: expected an adapter_config.json or a model's config.json, found neither.")
     grown = vocab.load(base)
     _fits(model, tokenizer, grown, base)
     codecs = {modality: base / kind.codec for modality, kind in grown.modalities.items()}
-    model = model.to(torch.bfloat16 if dtype == "bfloat16" else torch.float32)
+    model = model.bfloat16() if dtype == "bfloat16" else model.float()
     before = answers(model, tokenizer)
     with replacing(output) as folder:
         extend.save(model, tokenizer, grown, folder, codecs)
         again = _model(folder)
         after = answers(again, _tokenizer(folder))
         if before != after:
-            raise ValueError(f"{output}: expected the written model to answer as it did before, got other tokens; not kept.")
+            raise ValueError(f"{output}: expected the written model to answer as before, got other tokens; not kept.")
         _same(model, again, output)
-    return f"{sum(p.numel() for p in again.parameters()):,} parameters, {model.config.vocab_size} rows, {dtype} -> {output}"
+    return f"{again.num_parameters():,} parameters, {model.config.vocab_size} rows, {dtype} -> {output}"
 
 
 @torch.inference_mode()
@@ -57,7 +57,7 @@ def answers(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> l
     """Greedy tokens for a few prompts."""
     made = []
     for probe in PROBES:
-        ids = tokenizer.apply_chat_template(
+        ids: Any = tokenizer.apply_chat_template(
             [{"role": "user", "content": probe}], add_generation_prompt=True, return_tensors="pt", return_dict=False
         )
         for _ in range(NEW_TOKENS):
@@ -94,9 +94,10 @@ def _merged(adapter: Path, base: Path) -> "PreTrainedModel":
 def _same(model: "PreTrainedModel", again: "PreTrainedModel", where: str | Path) -> None:
     """Raises ValueError where a weight came back other than it was (a merged tied head can)."""
     expected, found = model.state_dict(), again.state_dict()
-    wrong = [name for name in expected if name not in found or not torch.equal(expected[name], found[name].to(expected[name].dtype))]
+    wrong = [name for name, weight in expected.items() if name not in found or not torch.equal(weight, found[name])]
     if wrong:
-        raise ValueError(f"{where}: expected every weight back as it was written, got others in {', '.join(wrong[:3])}; not kept.")
+        names = ", ".join(wrong[:3])
+        raise ValueError(f"{where}: expected every weight back as it was written, got others in {names}; not kept.")
 
 
 def _fits(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", grown: vocab.MotionVocab, base: Path) -> None:
@@ -104,12 +105,13 @@ def _fits(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", grown:
         raise ValueError(f"{base}: expected a tokenizer with a chat template, got one without.")
     if model.config.vocab_size % extend.MULTIPLE or model.config.vocab_size < len(tokenizer):
         raise ValueError(
-            f"{base}: expected rows for {len(tokenizer)} tokens in a multiple of {extend.MULTIPLE}, got {model.config.vocab_size}."
+            f"{base}: expected {len(tokenizer)} rows or more, in {extend.MULTIPLE}s, got {model.config.vocab_size}."
         )
     for modality, kind in grown.modalities.items():
         names = vocab.names(modality, kind.books, kind.codebook_size)
-        if tokenizer.convert_tokens_to_ids(names) != [kind.begin_id, kind.end_id, *range(kind.first_id, kind.first_id + kind.codes)]:
-            raise ValueError(f"{base}: expected the {modality} tokens where {vocab.FILE} puts them, the tokenizer has others.")
+        ids = [kind.begin_id, kind.end_id, *range(kind.first_id, kind.first_id + kind.codes)]
+        if tokenizer.convert_tokens_to_ids(names) != ids:
+            raise ValueError(f"{base}: expected the {modality} tokens where {vocab.FILE} says, found them elsewhere.")
         folder = base / kind.codec
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}: expected the {modality} codec, found none.")

@@ -5,7 +5,7 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -36,7 +36,8 @@ def extend(base: str, output: str | Path, *, codecs: dict[str, Path]) -> str:
         raise ValueError(f"{base}: expected a Hugging Face causal LM; {' '.join(str(error).split())}") from None
     grown = grow(model, tokenizer, codecs)
     save(model, tokenizer, grown, output, codecs)
-    return f"{sum(kind.codes for kind in grown.modalities.values())} codes in {model.config.vocab_size} rows -> {output}"
+    codes = sum(kind.codes for kind in grown.modalities.values())
+    return f"{codes} codes in {model.config.vocab_size} rows -> {output}"
 
 
 def grow(
@@ -52,7 +53,7 @@ def grow(
     for modality, network in loaded.items():
         kinds[modality] = _add(tokenizer, modality, network, codec.weights_sha256(codecs[modality]))
     grown = vocab.MotionVocab(modalities=kinds)
-    rows = max(len(tokenizer), model.get_input_embeddings().num_embeddings)
+    rows = max(len(tokenizer), model.config.vocab_size)
     model.resize_token_embeddings(-(-rows // MULTIPLE) * MULTIPLE, mean_resizing=False)
     for modality, network in loaded.items():
         _start(model, grown[modality], network.codebook().detach().float(), seed)
@@ -99,9 +100,11 @@ def _add(
 
 
 @torch.no_grad()
-def _start(model: "PreTrainedModel", kind: vocab.Modality, codebook: Float[Tensor, "books codes dim"], seed: int) -> None:
-    """New rows where near codes lie near: a random rotation of the codebook, spread and centred like the rows before."""
-    matrices = [model.get_input_embeddings().weight]
+def _start(
+    model: "PreTrainedModel", kind: vocab.Modality, codebook: Float[Tensor, "books codes dim"], seed: int
+) -> None:
+    """New rows where near codes lie near: the codebook, turned at random, spread and centred like the rows before."""
+    matrices: list[Any] = [model.get_input_embeddings().weight]
     if not model.config.tie_word_embeddings:
         matrices.append(model.get_output_embeddings().weight)
     for matrix in matrices:

@@ -70,7 +70,7 @@ class Finish:
 Piece = Text | Codes | Finish
 
 
-def load(folder: str | Path, *, device: str = "cpu") -> LM:
+def load(folder: str | Path) -> LM:
     """A model folder, in float32 and evaluation mode; codecs that lie in it must be the ones it was trained with.
 
     Raises:
@@ -94,7 +94,7 @@ def load(folder: str | Path, *, device: str = "cpu") -> LM:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder}: expected a Hugging Face causal LM; {' '.join(str(error).split())}") from None
-    return assembled(model.to(device).eval(), tokenizer, grown, folder)
+    return assembled(model.eval(), tokenizer, grown, folder)
 
 
 def assembled(
@@ -105,7 +105,7 @@ def assembled(
         expected = vocab.names(modality, kind.books, kind.codebook_size)
         found = tokenizer.convert_tokens_to_ids([expected[0], expected[1], expected[2], expected[-1]])
         if found != [kind.begin_id, kind.end_id, kind.first_id, kind.first_id + kind.codes - 1]:
-            raise ValueError(f"{folder}: expected the {modality} tokens where {vocab.FILE} puts them; the tokenizer says {found}.")
+            raise ValueError(f"{folder}: expected {modality} tokens where {vocab.FILE} says, found them at {found}.")
     return LM(model, tokenizer, grown, Masks(grown, tokenizer, model.config.vocab_size), Path(folder))
 
 
@@ -131,18 +131,21 @@ def reply(
         if answer.modality is not None:
             books = lm.vocab[answer.modality].books
             if len(answer.codes) - shown >= books:
-                whole = len(answer.codes) // books * books
-                yield Codes(vocab.codes(answer.codes[shown:whole], lm.vocab, answer.modality), answer.modality)
-                shown = whole
+                until = len(answer.codes) // books * books
+                yield Codes(vocab.codes(answer.codes[shown:until], lm.vocab, answer.modality), answer.modality)
+                shown = until
         elif not answer.done:
-            words = lm.tokenizer.decode(answer.tokens, skip_special_tokens=True)
+            words = _words(lm, answer)
             if len(words) > len(said) and not words.endswith("\ufffd"):
                 yield Text(words[len(said) :])
                 said = words
-    yield Finish("length" if answer.cut or not answer.done else "stop", len(prompt), len(answer.tokens), len(answer.codes))
+    whole = answer.done and not answer.cut
+    yield Finish("stop" if whole else "length", len(prompt), len(answer.tokens), len(answer.codes))
 
 
-def describe(lm: LM, codes: Int[np.ndarray, "n books"], question: str | None = None, *, temperature: float = 0.0) -> str:
+def describe(
+    lm: LM, codes: Int[np.ndarray, "n books"], question: str | None = None, *, temperature: float = 0.0
+) -> str:
     """A motion in words, or the answer to a question about it."""
     return describe_batch(lm, [codes], question, temperature=temperature)[0]
 
@@ -154,7 +157,7 @@ def describe_batch(
     """Every motion in words."""
     content = [f"{vocab.text(codes)} {question or QUESTION}" for codes in motions]
     answers = _answers(lm, content, [Ask("text")] * len(content), temperature, 1.0, [seed] * len(content))
-    return [lm.tokenizer.decode(answer.tokens, skip_special_tokens=True).strip() for answer in answers]
+    return [_words(lm, answer).strip() for answer in answers]
 
 
 def perform(
@@ -185,6 +188,10 @@ def edit(
     return vocab.codes(answers[0].codes, lm.vocab)
 
 
+def _words(lm: LM, answer: Answer) -> str:
+    return str(lm.tokenizer.decode(answer.tokens, skip_special_tokens=True))
+
+
 def _answers(
     lm: LM, contents: list[str], asks: list[Ask], temperature: float, top_p: float, seeds: list[int]
 ) -> list[Answer]:
@@ -205,7 +212,8 @@ def _answers(
 
 @torch.inference_mode()
 def sample(
-    lm: LM, prompts: list[list[int]], answers: list[Answer], *, temperature: float, top_p: float, seeds: list[int], limit: int
+    lm: LM, prompts: list[list[int]], answers: list[Answer], *, temperature: float, top_p: float, seeds: list[int],
+    limit: int,
 ) -> Iterator[None]:
     """Write the answers a token a step, all at once, until every one is done; words stop at `MAX_WORDS`.
 
@@ -247,7 +255,7 @@ def sample(
 
 
 def pick(logits: Float[Tensor, "b v"], top_p: float, draws: Float[Tensor, " b"]) -> Int[Tensor, " b"]:
-    """A token a row from the smallest set that holds ``top_p`` of the chance, by inverting the distribution at ``draws``."""
+    """A token a row, from the smallest set that holds ``top_p`` of the chance: inverted at the draw."""
     chances, order = torch.sort(logits.softmax(-1), dim=-1, descending=True, stable=True)
     before = chances.cumsum(-1) - chances
     kept = torch.where(before < top_p, chances, 0.0)
@@ -263,9 +271,8 @@ def _room(lm: LM, prompts: list[list[int]], max_tokens: int | None) -> int:
     Raises:
         ValueError: the conversation leaves no room.
     """
-    room = lm.model.config.max_position_embeddings - max(map(len, prompts))
+    limit, longest = lm.model.config.max_position_embeddings, max(map(len, prompts))
+    room = limit - longest
     if room < 1:
-        raise ValueError(
-            f"conversation: expected under {lm.model.config.max_position_embeddings} tokens, got {max(map(len, prompts))}."
-        )
+        raise ValueError(f"conversation: expected under {limit} tokens, got {longest}.")
     return room if max_tokens is None else min(room, max_tokens)

@@ -37,7 +37,7 @@ class Ask:
         if not 1 <= self.min_frames <= self.max_frames:
             raise ValueError(f"frames: expected 1 <= min <= max, got {self.min_frames} and {self.max_frames}.")
         if self.frames is not None and (self.frames < 1 or self.form == "text"):
-            raise ValueError(f"frames: expected 1 or more, for a motion, got {self.frames} for {self.form or 'an answer'}.")
+            raise ValueError(f"frames: expected 1 or more, got {self.frames} for {self.form or 'an answer'}.")
         if (self.form == "motion" or self.frames is not None) and len(self.modalities) != 1:
             raise ValueError(f"modalities: expected one for a motion, got {', '.join(self.modalities) or 'none'}.")
 
@@ -47,12 +47,12 @@ class Masks:
 
     def __init__(self, grown: vocab.MotionVocab, tokenizer: "PreTrainedTokenizerBase", rows: int) -> None:
         self.vocab = grown
-        self.end_id = int(tokenizer.eos_token_id)
+        self.end_id = int(tokenizer.eos_token_id)  # type: ignore[arg-type]
         self.rows = rows
         self.text = torch.zeros(rows, dtype=torch.bool)
         self.text[: len(tokenizer)] = True
-        special = {*tokenizer.all_special_ids, *tokenizer.convert_tokens_to_ids(list(TURNS))} - {None}
-        self.text[sorted(special)] = False
+        known = tokenizer.get_vocab()
+        self.text[[*tokenizer.all_special_ids, *(known[turn] for turn in TURNS if turn in known)]] = False
         self.books: dict[str, list[Tensor]] = {}
         for name, kind in grown.modalities.items():
             self.text[[kind.begin_id, kind.end_id]] = False
@@ -116,7 +116,9 @@ class Answer:
                     self.modality = name
 
 
-def lark(grown: vocab.MotionVocab, frames: int | None, *, modality: str = "face", bounds: tuple[int, int] = (25, 250)) -> str:
+def lark(
+    grown: vocab.MotionVocab, frames: int | None, *, modality: str = "face", bounds: tuple[int, int] = (25, 250)
+) -> str:
     """The same for an engine that takes grammars over token ids: a motion of exactly ``frames``, or within ``bounds``.
 
         start: <[1000]> f{100} <[1001]>

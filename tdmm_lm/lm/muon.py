@@ -18,8 +18,9 @@ STEPS = ((3.4445, -4.7750, 2.0315),) * 5
 
 def groups(model: nn.Module) -> list[dict[str, Any]]:
     """Hidden matrices, then embeddings and vectors, of the parameters that train."""
-    embeddings = {id(weight) for module in model.modules() if isinstance(module, nn.Embedding) for weight in module.parameters()}
-    matrices, others = [], []
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for parameter in model.parameters():
         if parameter.requires_grad:
             (matrices if parameter.ndim == 2 and id(parameter) not in embeddings else others).append(parameter)
@@ -43,9 +44,11 @@ class Muon(torch.optim.Optimizer):
         self, parameters: Iterable[dict[str, Any]], *, lr: float, momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-10, weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(
-            parameters, {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps, "weight_decay": weight_decay, "orthogonal": False}
-        )
+        defaults = {
+            "lr": lr, "momentum": momentum, "betas": betas, "eps": eps, "weight_decay": weight_decay,
+            "orthogonal": False,
+        }
+        super().__init__(parameters, defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -63,6 +66,7 @@ class Muon(torch.optim.Optimizer):
                 state = self.state[parameter]
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter)
+                assert parameter.grad is not None
                 state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
                 moved.append(torch.lerp(parameter.grad, state["momentum"], group["momentum"]))  # Nesterov's
             size = 0.2 * max(rows, columns) ** 0.5 * group["lr"]

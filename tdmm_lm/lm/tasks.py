@@ -44,7 +44,7 @@ class Task(Settings):
     """One file of `recipes/tasks`. ``weight`` is how often it is drawn among the tasks that a row allows."""
 
     weight: float = Field(1.0, ge=0)
-    where: dict[str, tuple[Any, ...]] = {}  # only rows whose label is one of these
+    where: dict[str, tuple[Any, ...]] = Field(default_factory=dict)  # only rows whose label is one of these
     messages: tuple[Message, ...] = Field(min_length=2)
 
     @model_validator(mode="after")
@@ -56,7 +56,8 @@ class Task(Settings):
     @property
     def slots(self) -> frozenset[str]:
         """Every slot that some phrasing names."""
-        return frozenset(slot for message in self.messages for phrasing in message.content for slot in SLOT.findall(phrasing))
+        phrasings = [phrasing for message in self.messages for phrasing in message.content]
+        return frozenset(slot for phrasing in phrasings for slot in SLOT.findall(phrasing))
 
 
 def load(folder: str | Path) -> dict[str, Task]:
@@ -125,7 +126,7 @@ def eligible(tasks: dict[str, Task], filled: dict[str, Any]) -> list[str]:
     return [
         name for name, task in tasks.items()
         if task.slots <= filled.keys()
-        and all(filled.get(key) in map(str, allowed) for key, allowed in task.where.items())
+        and all(filled.get(key) in [str(value) for value in allowed] for key, allowed in task.where.items())
     ]
 
 

@@ -1,5 +1,5 @@
-"""The nano text tokenizer: SentencePiece pieces (byte pairs, byte fallback) as a fast Hugging Face tokenizer with a chat
-template. Text comes back exactly as it went in.
+"""The nano text tokenizer: SentencePiece pieces (byte pairs, byte fallback) as a fast Hugging Face tokenizer with a
+chat template. Text comes back exactly as it went in.
 
     tdmm train tokenizers/text.yaml
 """
@@ -62,7 +62,8 @@ def train(lines: Iterable[str], settings: TextSettings) -> bytes:
             unk_id=0, bos_id=-1, eos_id=-1, pad_id=-1, minloglevel=2,
         )
     except RuntimeError as error:
-        raise ValueError(f"text tokenizer: expected more varied text; SentencePiece says {' '.join(str(error).split())}") from None
+        said = " ".join(str(error).split())
+        raise ValueError(f"text tokenizer: expected more varied text; SentencePiece says {said}") from None
     return model.getvalue()
 
 
@@ -92,7 +93,7 @@ def tokenizer(model: bytes) -> "PreTrainedTokenizerBase":
 
 
 def _merges(ids: dict[str, int]) -> list[tuple[str, str]]:
-    """The pairs that make each piece. SentencePiece joins the pair whose piece was learned first, which has the lowest id."""
+    """The pairs that make each piece. SentencePiece joins the pair whose piece it learned first, the lowest id."""
     ranked = []
     for piece, rank in ids.items():
         for cut in range(1, len(piece)):

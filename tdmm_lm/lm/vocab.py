@@ -61,7 +61,8 @@ class MotionVocab(Settings):
     def _apart(self) -> "MotionVocab":
         taken: dict[int, str] = {}
         for name, modality in self.modalities.items():
-            for token in (modality.begin_id, modality.end_id, *range(modality.first_id, modality.first_id + modality.codes)):
+            inside = range(modality.first_id, modality.first_id + modality.codes)
+            for token in (modality.begin_id, modality.end_id, *inside):
                 if token in taken:
                     raise ValueError(f"token {token} belongs to {taken[token]} and to {name}")
                 taken[token] = name
@@ -126,13 +127,13 @@ def codes(tokens: Sequence[int], vocab: MotionVocab, modality: str = "face") -> 
         tokens = tokens[:-1]
     if not tokens or len(tokens) % kind.books:
         raise ValueError(f"{modality} tokens: expected whole frames of {kind.books}, got {len(tokens)} tokens.")
-    flat = np.asarray(tokens, np.int64).reshape(-1, kind.books) - kind.first_id - np.arange(kind.books) * kind.codebook_size
+    flat = np.asarray(tokens, np.int64).reshape(-1, kind.books)
+    flat = flat - kind.first_id - np.arange(kind.books) * kind.codebook_size
     wrong = np.argwhere((flat < 0) | (flat >= kind.codebook_size))
     if len(wrong):
         frame, book = wrong[0]
-        raise ValueError(
-            f"{modality} tokens: expected a code of book {book} at frame {frame}, got token {tokens[frame * kind.books + book]}."
-        )
+        got = tokens[frame * kind.books + book]
+        raise ValueError(f"{modality} tokens: expected a code of book {book} at frame {frame}, got token {got}.")
     return flat
 
 
@@ -152,7 +153,7 @@ def split(content: str) -> list[str | tuple[str, Int[np.ndarray, "n books"]]]:
     for piece in pieces:
         stray = re.search(r"<\|/?[a-z]+(?:_\d+_\d+)?\|>", piece) if isinstance(piece, str) else None
         if stray:
-            raise ValueError(f"content: expected whole motions <|face|>...<|/face|> or plain text, got a stray {stray[0]}.")
+            raise ValueError(f"content: expected whole motions <|face|>...<|/face|> or words, got a stray {stray[0]}.")
     return [piece for piece in pieces if not isinstance(piece, str) or piece.strip()]
 
 
@@ -160,14 +161,14 @@ def _frames(inside: str, modality: str) -> Int[np.ndarray, "n books"]:
     flat = [(int(book), int(code)) for book, code in re.findall(r"_(\d+)_(\d+)\|", inside)]
     books = 1 + max(book for book, _ in flat)
     if [book for book, _ in flat] != [i % books for i in range(len(flat))] or len(flat) % books:
-        raise ValueError(f"content: expected the {books} books of {modality} in turn in every frame, got another order.")
+        raise ValueError(f"content: expected the {books} books of {modality} in turn, got another order.")
     return np.asarray([code for _, code in flat], np.int64).reshape(-1, books)
 
 
 def _checked(codes: Int[np.ndarray, "n books"]) -> Int[np.ndarray, "n books"]:
     codes = np.asarray(codes)
     if codes.ndim != 2 or not codes.size or not np.issubdtype(codes.dtype, np.integer):
-        raise ValueError(f"codes: expected integers (frames, books), at least one frame, got {codes.dtype} {codes.shape}.")
+        raise ValueError(f"codes: expected integers (frames, books), over 0 frames, got {codes.dtype} {codes.shape}.")
     if codes.min() < 0:
         raise ValueError(f"codes: expected 0 or more, got {codes.min()}.")
     return codes.astype(np.int64)

@@ -9,10 +9,12 @@ with ``lora:`` only an adapter and the new tokens' rows are trained. Started aga
 import json
 import math
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch.nn import functional
@@ -20,6 +22,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3
 from trl import SFTConfig, SFTTrainer
 
 from tdmm_lm import bundle, codec, config
+from tdmm_lm.corpus import caption, table
+from tdmm_lm.corpus.labels import Labels
+from tdmm_lm.corpus.wordings import wordings
 from tdmm_lm.files import replacing
 from tdmm_lm.lm import data, extend, muon, tasks, text, vocab
 
@@ -27,9 +32,9 @@ from tdmm_lm.lm import data, extend, muon, tasks, text, vocab
 class Settings(config.Settings):
     """A run. ``trainer`` goes whole to `trl.SFTConfig`, ``lora`` to `peft.LoraConfig`, ``qwen3`` to `Qwen3Config`."""
 
-    rows: tuple[str, ...] = Field(min_length=1)  # Parquet files of rows (see tdmm_lm.lm.data), globs allowed
+    corpus: tuple[str, ...] = Field(min_length=1)  # folders that `tdmm corpus build` wrote
     tasks: str = "recipes/tasks"  # a folder; bundled ones by their bundled name
-    codecs: dict[str, str] = {"face": "tokenizers/face"}
+    codecs: dict[str, str] = Field({"face": "tokenizers/face"}, min_length=1)
     base: str | None = None  # folder or hub name
     qwen3: dict[str, Any] | None = None  # a new model's shape
     tokenizer: str = "tokenizers/text"  # of a new model
@@ -43,7 +48,7 @@ class Settings(config.Settings):
     resume: Literal["auto", "never"] = "auto"
     seed: int = 0
     lora: dict[str, Any] | None = None
-    trainer: dict[str, Any] = {}
+    trainer: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_model(self) -> "Settings":
@@ -69,16 +74,16 @@ def main(settings: Settings, output: Path) -> None:
         model = adapted(model, grown, settings.lora)
         print(f"adapter: {model.get_nb_trainable_parameters()[0]:,} of {model.num_parameters():,} parameters train")
 
-    rows = packed(settings, tokenizer, grown, output)
-    print(f"{len(rows)} packed rows of {settings.length} tokens; {model.num_parameters():,} parameters")
-    trainer = make_trainer(settings, model, tokenizer, rows, output)
+    made = packed(settings, tokenizer, grown, output)
+    print(f"{len(made)} packed rows of {settings.length} tokens; {model.num_parameters():,} parameters")
+    trainer = make_trainer(settings, model, tokenizer, made, output)
     last = _last(output) if settings.resume == "auto" else None
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     if settings.lora is not None:
         with replacing(output / "adapter") as folder:
-            trainer.model.save_pretrained(folder)
+            model.save_pretrained(folder)
     else:
-        extend.save(trainer.model, tokenizer, grown, output / "model", codecs)
+        extend.save(model, tokenizer, grown, output / "model", codecs)
     with replacing(output / "log.json") as path:
         path.write_text(json.dumps(trainer.state.log_history, indent=1) + "\n")
 
@@ -93,10 +98,11 @@ def start(settings: Settings, codecs: dict[str, Path]) -> tuple[Any, Any, vocab.
         )
         model: Any = Qwen3ForCausalLM(shape)
         return model, tokenizer, extend.grow(model, tokenizer, codecs, seed=settings.seed)
-    tokenizer = AutoTokenizer.from_pretrained(settings.base)
-    model = AutoModelForCausalLM.from_pretrained(settings.base, dtype=torch.float32)
-    if (Path(str(settings.base)) / vocab.FILE).is_file():
-        grown = vocab.load(str(settings.base))
+    base = str(settings.base)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    if (Path(base) / vocab.FILE).is_file():
+        grown = vocab.load(base)
         for modality, folder in codecs.items():
             vocab.match(grown, modality, codec.weights_sha256(folder), str(folder))
         return model, tokenizer, grown
@@ -130,7 +136,9 @@ def packed(settings: Settings, tokenizer: Any, grown: vocab.MotionVocab, output:
     kind = grown[next(iter(settings.codecs))]
 
     def made() -> Iterator[dict[str, list[int]]]:
-        talks = data.conversations(corpus(settings.rows), known, kind=kind, per_row=settings.per_row, seed=settings.seed)
+        talks = data.conversations(
+            rows(settings.corpus), known, kind=kind, per_row=settings.per_row, seed=settings.seed
+        )
         encoded = (data.encode(messages, tokenizer, grown) for messages in talks)
         yield from data.pack(encoded, settings.length, tokenizer.pad_token_id or tokenizer.eos_token_id)
 
@@ -143,35 +151,47 @@ def packed(settings: Settings, tokenizer: Any, grown: vocab.MotionVocab, output:
             made, features=features, cache_dir=str(output / "cache"), split="train", fingerprint=None
         )
         if not len(made_rows):
-            raise ValueError(f"rows: expected conversations of at most {settings.length} tokens, got none.")
+            raise ValueError(f"corpus: expected conversations of at most {settings.length} tokens, got none.")
         made_rows.shuffle(seed=settings.seed).flatten_indices().save_to_disk(str(folder))
     return datasets.load_from_disk(str(kept))
 
 
-def corpus(patterns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """The training rows of Parquet files, file by file.
+def rows(folders: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The training rows of data sets, with what the tasks ask for among their labels.
 
     Raises:
-        FileNotFoundError: a pattern that names no file.
+        FileNotFoundError: a folder without rows.
+        ValueError: rows without codes.
     """
-    import pyarrow.parquet
-
-    for pattern in patterns:
-        files = sorted(Path().glob(pattern)) if not Path(pattern).is_absolute() else sorted(Path("/").glob(pattern[1:]))
-        if not files:
-            raise FileNotFoundError(f"rows: {pattern}: expected Parquet files, found none; `tdmm corpus build` makes them.")
-        for file in files:
-            for batch in pyarrow.parquet.ParquetFile(file).iter_batches(2048):
-                yield from (row for row in batch.to_pylist() if row["split"] == "train")
+    for folder in folders:
+        for row in table.rows(Path(folder)):
+            if row["split"] != "train":
+                continue
+            if not row["codes"]:
+                raise ValueError(f"{folder}: {row['id']}: expected codes; name a codec in the corpus recipe.")
+            yield row | {"labels": row["labels"] | facts(row)}
 
 
-def make_trainer(settings: Settings, model: Any, tokenizer: Any, rows: Any, output: Path) -> "Trainer":
+def facts(row: dict[str, Any]) -> dict[str, str]:
+    """A row's labels in words, and a description of it in each style: ``full``, ``plain``, ``brief``."""
+    known = Labels.model_validate(row["labels"])
+    rng = np.random.default_rng(zlib.crc32(row["id"].encode()))
+    percent = caption.tens(known.speech_share)
+    return {
+        "family": wordings().families[known.family][0], "gesture": known.gesture.replace("_", " "),
+        "speech": {0: "never", 100: "all the time"}.get(percent, f"about {percent} % of the time"),
+        "full": caption.describe(known, rng, "full"), "plain": caption.describe(known, rng, "plain"),
+        "brief": caption.describe(known, rng, "brief"),
+    }
+
+
+def make_trainer(settings: Settings, model: Any, tokenizer: Any, made: Any, output: Path) -> "Trainer":
     """TRL's trainer with this run's loss, clock and optimizer."""
     given = {
-        "output_dir": str(output), "seed": settings.seed, "report_to": "none", "save_strategy": "no", "logging_steps": 20,
-        "save_total_limit": 2, "remove_unused_columns": False, "max_length": None, "use_cpu": not torch.cuda.is_available(),
-        "bf16": False, "dataset_kwargs": {"skip_prepare_dataset": True}, "gradient_checkpointing": False,
-        "disable_tqdm": False, **settings.trainer,
+        "output_dir": str(output), "seed": settings.seed, "report_to": "none", "save_strategy": "no",
+        "save_total_limit": 2, "logging_steps": 20, "remove_unused_columns": False, "max_length": None,
+        "use_cpu": not torch.cuda.is_available(), "bf16": False, "activation_checkpointing": False,
+        "dataset_kwargs": {"skip_prepare_dataset": True}, **settings.trainer,
     }
     try:
         arguments = SFTConfig(**given)
@@ -182,7 +202,7 @@ def make_trainer(settings: Settings, model: Any, tokenizer: Any, rows: Any, outp
         optimizer = muon.Muon(muon.groups(model), lr=arguments.learning_rate, weight_decay=arguments.weight_decay)
     clock = Clock(settings.save_minutes, settings.minutes, output / "clock.json")
     trainer = Trainer(
-        model=model, args=arguments, train_dataset=rows, processing_class=tokenizer, data_collator=collate,
+        model=model, args=arguments, train_dataset=made, processing_class=tokenizer, data_collator=collate,
         callbacks=[clock], optimizers=(optimizer, None),
     )
     trainer.settings, trainer.clock = settings, clock
@@ -258,15 +278,16 @@ class Trainer(SFTTrainer):
         metrics["minutes"] = [self.clock.seconds / 60]
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        if self.settings.minutes is None:
+        minutes, optimizer = self.settings.minutes, optimizer or self.optimizer
+        if minutes is None:
             return super().create_scheduler(num_training_steps, optimizer)
         warmup = max(1, self.args.get_warmup_steps(num_training_steps))
 
         def rate(step: int) -> float:
-            done = max(step / num_training_steps, self.clock.seconds / (60 * self.settings.minutes))
+            done = max(step / num_training_steps, self.clock.seconds / (60 * minutes))
             return min(1.0, (step + 1) / warmup) * min(1.0, max(0.02, 3 * (1 - done)))
 
-        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, rate)
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return self.lr_scheduler
 
 

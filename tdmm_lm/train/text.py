@@ -25,7 +25,7 @@ class Settings(Base):
     scores: int = Field(20_000, gt=0)  # performances whose captions and prompts are read
     tasks: str = "recipes/tasks"
     lines: tuple[str, ...] = ()  # further text, each read a hundred times
-    pieces: text.TextSettings = text.TextSettings()
+    pieces: text.TextSettings = Field(default_factory=lambda: text.TextSettings.model_validate({}))
     seed: int = 0
 
 

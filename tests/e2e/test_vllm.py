@@ -19,7 +19,8 @@ MAX_TOKENS, FRAMES, FORCED = 48, 100, 4
 TEXTS = (
     "a woman smiles broadly, then nods twice", "a man frowns and shakes his head", "a girl looks surprised [4.0 s]",
     "someone winks with the left eye", "a boy looks angry, then looks down", "a person opens the mouth wide [2.0 s]",
-    "a sad man slowly tilts his head to the left", "the lady laughs", "a guy blinks three times", "a child puffs out the cheeks",
+    "a sad man slowly tilts his head to the left", "the lady laughs", "a guy blinks three times",
+    "a child puffs out the cheeks",
 )
 
 
@@ -45,8 +46,8 @@ def answered(tmp_path_factory):
     contents = [*TEXTS, *(f"{vocab.text(codes)} {generate.QUESTION}" for codes in motions)]
     prompts = [data.prompt([{"role": "user", "content": text}], lm.tokenizer, lm.vocab) for text in contents]
     job = {
-        "model": str(folder / "model"), "prompts": prompts, "max_tokens": MAX_TOKENS, "chat": contents, "forced": FORCED,
-        "grammar": generate.lark_grammar(lm.vocab, FRAMES),
+        "model": str(folder / "model"), "prompts": prompts, "max_tokens": MAX_TOKENS, "chat": contents,
+        "forced": FORCED, "grammar": generate.lark_grammar(lm.vocab, FRAMES),
     }
     said = subprocess.run(
         [str(PYTHON), str(Path(__file__).with_name("vllm_answers.py")), str(folder / "answers.json")],

@@ -16,11 +16,12 @@ def main(output: Path) -> None:
     llm = LLM(job["model"], dtype="float32", enforce_eager=True, max_model_len=1024, max_num_seqs=32, seed=0)
     prompts = [{"prompt_token_ids": ids} for ids in job["prompts"]]
     free = llm.generate(prompts, SamplingParams(temperature=0, max_tokens=job["max_tokens"]))
+    grammar = StructuredOutputsParams(grammar=job["grammar"])
     forced = llm.generate(
-        prompts[: job["forced"]],
-        SamplingParams(temperature=0, max_tokens=400, structured_outputs=StructuredOutputsParams(grammar=job["grammar"])),
+        prompts[: job["forced"]], SamplingParams(temperature=0, max_tokens=400, structured_outputs=grammar)
     )
-    chat = llm.chat([[{"role": "user", "content": text}] for text in job["chat"]], SamplingParams(temperature=0, max_tokens=1))
+    talks = [[{"role": "user", "content": text}] for text in job["chat"]]
+    chat = llm.chat(talks, SamplingParams(temperature=0, max_tokens=1))
     output.write_text(json.dumps({
         "free": [list(answer.outputs[0].token_ids) for answer in free],
         "forced": [list(answer.outputs[0].token_ids) for answer in forced],
