@@ -24,9 +24,6 @@ SKIN = 9409  # vertices below are the face's skin; above: neck and back, mouth s
 TONGUE_TIP = 16761  # foremost vertex of the tongue on the middle line
 EYEBALLS = {"left": (21451, 22221), "right": (23021, 23791)}  # outer surfaces, with the cornea
 
-# The file's brow vertices lie above the orbital rim: on renders MediaPipe finds the brows 5 mm lower, on the rim.
-BROW_DROP = 0.5  # centimetres
-
 # iBUG's 68: 0-16 jaw, 17-26 brows, 27-35 nose, 36-41 right eye from the outer corner over the top, 42-47 left eye from
 # the inner corner over the top, 48-59 outer lips from the right corner over the top, 60-67 inner lips.
 _CURVES = {  # landmark curve -> iBUG stations along it, first and last being the curve's ends
@@ -93,8 +90,7 @@ def make(data: Path) -> tuple[Embedding, str]:
                 places.setdefault(index, (triangle, weights))
 
     known = {index: (vertices[triangle] * weights[:, None]).sum(0) for index, (triangle, weights) in places.items()}
-    drop = {mark: BROW_DROP if 17 <= mark <= 26 else 0.0 for mark in _SAME}
-    known |= {index: vertices[ibug[mark]] - [0, drop[mark], 0] for mark, index in _SAME.items()}
+    known |= {index: vertices[ibug[mark]] for mark, index in _SAME.items()}
     mirror = mirrored()
     for jaw, marks in ((list(_JAW), range(9)), ([mirror[index] for index in _JAW], range(16, 7, -1))):
         line = vertices[ibug[list(marks)]]

@@ -17,7 +17,7 @@ from tdmm_lm.rigs import Rig
 
 _CHUNK = 4096  # frames posed at once: bounds memory, changes no number
 
-BLINK = 0.1518  # inter-ocular distances between the lids' middles that a blink closes on the bundled head
+BLINK = 0.15  # inter-ocular distances between the middles of the lids that a blink closes: an average eye
 _MIDDLE = (("upper", (3, 4, 5)), ("lower", (2, 3, 4)))  # the corner counts as the upper lid's number 0
 _INDEX = {name: i for i, name in enumerate(landmarks.NAMES)}
 

@@ -22,7 +22,7 @@ WEIGHTS = {"lids": 2.0, "lips": 1.5, "pupils": 6.0, "jaw": 0.7, "forehead": 0.7}
 
 NOISE = 0.0016  # inter-ocular distances (0.1 mm): what a landmark may be off by
 STEP = 0.3  # weight: how far a frame may lie from the one before, at no great cost
-SPARSITY = 0.002  # weight: what a shape must reach before it is taken to be there
+SPARSITY = 0.005  # weight: what a shape must reach before it is taken to be there
 
 
 def landmark_weights() -> Float[np.ndarray, " landmarks"]:
