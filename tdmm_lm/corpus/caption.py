@@ -4,6 +4,7 @@ Everything said is true of the labels. What is not said of a prompt is left open
 all of it: expression, head, gaze where there is one, blinks, and the share of speech to the nearest ten percent.
 """
 
+import itertools
 import re
 from typing import Literal
 
@@ -44,18 +45,28 @@ def expression(shown: Shown, rng: np.random.Generator, split: str = "train", *, 
     word = lexicon().word(name)
     if shown.family in EMOTIONS and not plain and rng.random() < 0.12:
         amount = say.amounts[shown.level].pick(rng, split)
-        return say.expression["family"].pick(rng, split).format(amount=amount, family=_one(rng, say.families[shown.family]))
+        return (
+            say.expression["family"]
+            .pick(rng, split)
+            .format(amount=amount, family=_one(rng, say.families[shown.family]))
+        )
     if word.adjective:
         way = say.expression["adjective"].train[0] if plain else say.expression["adjective"].pick(rng, split)
         degree = _degree(shown.level, rng, split, attributive="{a}" in way)
         return way.replace("{a}", "a").replace("{adjective}", f"{degree} {word.adjective}")
     if word.noun and not plain and rng.random() < 0.25:
-        return say.expression["noun"].pick(rng, split).format(a="a", size=say.sizes[shown.level].pick(rng, split), noun=word.noun)
+        return (
+            say.expression["noun"]
+            .pick(rng, split)
+            .format(a="a", size=say.sizes[shown.level].pick(rng, split), noun=word.noun)
+        )
     assert word.verb is not None
     adverb = say.adverbs[shown.level].pick(rng, split)
     if shown.level == "strong" and word.strongly is not None and (not word.strongly or rng.random() < 0.6):
         adverb = word.strongly
     verb = word.verb.replace("{side}", shown.side)
+    if word.sided and shown.side == "both":  # observed, and not clear on which side
+        verb = word.verb.replace("{their} {side} eye", "one eye").replace("{their} {side}", "one side")
     way = "{verb}" if plain else say.expression["verb"].pick(rng, split)
     if way == "{verb}":
         before = adverb.endswith("ly") and adverb != word.strongly and " " not in adverb and rng.random() < 0.3
@@ -111,7 +122,7 @@ def _joined(timed: list[tuple[float, str]], rng: np.random.Generator, split: str
     """Clauses in order of time: "then" only where one begins clearly after the other."""
     timed = sorted(timed, key=lambda pair: pair[0])
     text = timed[0][1]
-    for (before, _), (onset, clause) in zip(timed, timed[1:]):
+    for (before, _), (onset, clause) in itertools.pairwise(timed):
         text += (wordings().then if onset - before >= 0.3 else wordings().also).pick(rng, split) + clause
     return text
 
@@ -129,7 +140,8 @@ def prompt(labels: Labels, rng: np.random.Generator, *, split: str = "train") ->
     first = lexicon().word(labels.shown[0].word) if labels.shown and labels.shown[0].word else None
     frame = say.prompt.pick(rng, split, kept=1.0)
     if len(labels.shown) == 1 and first and first.adjective and timed and "{subject}" in frame and rng.random() < 0.25:
-        noun = f"{_degree(labels.level, rng, split, attributive=True)} {first.adjective} {'person' if noun == 'someone' else noun}"
+        noun = "person" if noun == "someone" else noun
+        noun = f"{_degree(labels.level, rng, split, attributive=True)} {first.adjective} {noun}"
     elif labels.shown:
         timed += [(shown.onset, expression(shown, rng, split)) for shown in labels.shown]
     elif not timed or rng.random() < 0.5:
@@ -155,13 +167,15 @@ def prompt(labels: Labels, rng: np.random.Generator, *, split: str = "train") ->
 
 
 def describe(labels: Labels, rng: np.random.Generator, style: Style = "full", *, split: str = "train") -> str:
-    """What a clip shows, all of it: "Strong joy: they smile broadly. They nod twice. They blink once. They do not speak."
+    """All that a clip shows: "Strong joy: they smile broadly. They nod twice. They blink once. They are silent."
 
-    The subject is a person of no named kind, since motion does not show one. ``full`` names family and level before each
-    expression, ``plain`` tells it in sentences, ``brief`` in one line of participles.
+    The subject is a person of no named kind, since motion does not show one. ``full`` names family and level before
+    each expression, ``plain`` tells it in sentences, ``brief`` in one line of participles.
     """
     say = wordings()
-    heads = [(moved.onset, gesture(moved, rng, split)) for moved in labels.gestures] or [(0.0, say.still.pick(rng, split))]
+    heads = [(moved.onset, gesture(moved, rng, split)) for moved in labels.gestures] or [
+        (0.0, say.still.pick(rng, split))
+    ]
     rest = [_joined(heads, rng, "train")]
     rest += [glance(moved, rng, split) for moved in labels.gazes[:1]]
     facts = [blinking(labels.blinks, rng, split), speaking(labels.speech_share, rng, split)]
@@ -172,14 +186,19 @@ def describe(labels: Labels, rng: np.random.Generator, style: Style = "full", *,
         return f"{noun} {conjugate(clause, form, pronoun)}."
 
     def named(shown: Shown) -> str:
-        return f"{shown.level} {say.families[shown.family][0].removeprefix('a ').removeprefix('an ').removeprefix('the ')}"
+        return (
+            f"{shown.level} {say.families[shown.family][0].removeprefix('a ').removeprefix('an ').removeprefix('the ')}"
+        )
 
     if style == "brief":
         heading = ", then ".join(named(shown) for shown in labels.shown) or say.families["neutral"][0]
         return tidy(", ".join([heading, *(conjugate(clause, "ing", pronoun) for clause in (*rest, *facts))]))
     shows = [(shown.onset, expression(shown, rng, split, plain=True)) for shown in labels.shown]
     if style == "plain":
-        clauses = [_joined(shows, rng, "train") if shows else neutral(Labels(seconds=labels.seconds), rng, split), *rest]
+        clauses = [
+            _joined(shows, rng, "train") if shows else neutral(Labels(seconds=labels.seconds), rng, split),
+            *rest,
+        ]
         parts = [sentence(clause) for clause in clauses] + [sentence(" and ".join(facts))]
     else:
         parts = [f"{named(shown)}: {sentence(clause)}" for shown, (_, clause) in zip(labels.shown, shows)]

@@ -11,7 +11,7 @@ from tdmm_lm.observe import INTENSITIES, Observation, Side
 
 
 class Shown(Settings):
-    """An expression: seconds of onset, apex (first moment at full) and offset. ``word`` is None where it was observed."""
+    """An expression; seconds of onset, apex (first moment at full) and offset. ``word`` is None where observed."""
 
     family: str
     word: str | None = None
@@ -33,7 +33,8 @@ class Moved(Settings):
 
 
 class Labels(Settings):
-    """``family``, ``word``, ``intensity``, ``level`` are those of the strongest expression; ``gesture`` is the first.
+    """``family``, ``word``, ``intensity``, ``level`` are the strongest expression's; ``gesture`` and ``count`` are the
+    first head gesture's, ``nods`` counts the dips of all.
 
     ``shown`` is in order of onset and has no neutral expressions; ``level`` is "" for a neutral face. ``blinks`` and
     ``speech_share`` (0..1 of the time) are facts of the whole clip.
@@ -45,7 +46,7 @@ class Labels(Settings):
     gestures: tuple[Moved, ...] = ()
     gazes: tuple[Moved, ...] = ()
     blinks: int = 0
-    speech_share: float = Field(0.0, ge=0, le=1)
+    speech_share: float = Field(default=0.0, ge=0, le=1)
     family: str = "neutral"
     word: str | None = None
     words: tuple[str, ...] = ()
@@ -53,6 +54,7 @@ class Labels(Settings):
     level: str = ""
     gesture: str = "none"
     count: int = 0
+    nods: int = 0
     gaze: str = "front"
 
     @property
@@ -70,10 +72,18 @@ def _labels(seconds: float, shown: list[Shown], gestures: list[Moved], gazes: li
     main = max(shown, key=lambda s: s.intensity) if shown else None
     first = gestures[0] if gestures else None
     return Labels(
-        seconds=seconds, shown=tuple(shown), gestures=tuple(gestures), gazes=tuple(gazes),
-        family=main.family if main else "neutral", intensity=main.intensity if main else 0.0,
-        level=main.level if main else "", gesture=first.name if first else "none", count=first.count if first else 0,
-        gaze=gazes[0].name if gazes else "front", **facts,
+        seconds=seconds,
+        shown=tuple(shown),
+        gestures=tuple(gestures),
+        gazes=tuple(gazes),
+        family=main.family if main else "neutral",
+        intensity=main.intensity if main else 0.0,
+        level=main.level if main else "",
+        gesture=first.name if first else "none",
+        count=first.count if first else 0,
+        nods=sum(moved.count for moved in gestures if moved.name == "nod"),
+        gaze=gazes[0].name if gazes else "front",
+        **facts,
     )
 
 
@@ -84,32 +94,72 @@ def of_score(score: Score) -> Labels:
         word = lexicon().word(e.word)
         if word.family != "neutral":
             end = min(e.offset, score.seconds)
-            shown.append(Shown(family=word.family, word=e.word, intensity=e.intensity, level=level(e.intensity),
-                               side=e.side, onset=e.onset, apex=min(e.onset + e.attack, end), offset=end))
-    gestures = [Moved(name=m.gesture, count=m.count, onset=m.onset, offset=min(m.onset + m.lasts, score.seconds))
-                for m in sorted(score.head, key=lambda m: m.onset)]
-    gazes = [Moved(name=g.direction, onset=g.onset, offset=min(g.onset + g.seconds, score.seconds))
-             for g in sorted(score.gaze, key=lambda g: g.onset)]
+            shown.append(
+                Shown(
+                    family=word.family,
+                    word=e.word,
+                    intensity=e.intensity,
+                    level=level(e.intensity),
+                    side=e.side,
+                    onset=e.onset,
+                    apex=min(e.onset + e.attack, end),
+                    offset=end,
+                )
+            )
+    gestures = [
+        Moved(name=m.gesture, count=m.count, onset=m.onset, offset=min(m.onset + m.lasts, score.seconds))
+        for m in sorted(score.head, key=lambda m: m.onset)
+    ]
+    gazes = [
+        Moved(name=g.direction, onset=g.onset, offset=min(g.onset + g.seconds, score.seconds))
+        for g in sorted(score.gaze, key=lambda g: g.onset)
+    ]
     words = tuple(e.word for e in sorted(score.expressions, key=lambda e: e.onset))
-    word = max(shown, key=lambda s: s.intensity).word if shown else (words[0] if words else None)
+    named = max(shown, key=lambda s: s.intensity).word if shown else (words[0] if words else None)
     share = sum(stop - start for start, stop in score.speech) / score.seconds
-    return _labels(score.seconds, shown, gestures, gazes, subject=score.subject, blinks=len(score.blinks),
-                   speech_share=min(1.0, share), words=words, word=word)
+    return _labels(
+        score.seconds,
+        shown,
+        gestures,
+        gazes,
+        subject=score.subject,
+        blinks=len(score.blinks),
+        speech_share=min(1.0, share),
+        words=words,
+        word=named,
+    )
 
 
 def of_observation(seen: Observation) -> Labels:
     """What was observed, as far as a caption says it: the strongest family, gesture and gaze, blinks and speech."""
-    shown, gestures, gazes = [], [], []
-    times = {(e.kind, e.name): e for e in sorted(seen.events, key=lambda e: e.intensity)}  # the strongest of a kind stays
+    shown: list[Shown] = []
+    gestures: list[Moved] = []
+    gazes: list[Moved] = []
+    times = {
+        (e.kind, e.name): e for e in sorted(seen.events, key=lambda e: e.intensity)
+    }  # the strongest of a kind stays
     if seen.family != "neutral":
         event = times.get(("family", seen.family))
-        shown.append(Shown(
-            family=seen.family, intensity=seen.intensity, level=level(seen.intensity), side=event.side if event else "both",
-            onset=event.onset if event else 0.0, apex=event.apex if event else 0.0, offset=event.offset if event else seen.seconds,
-        ))
+        shown.append(
+            Shown(
+                family=seen.family,
+                intensity=seen.intensity,
+                level=level(seen.intensity),
+                side=event.side if event else "both",
+                onset=event.onset if event else 0.0,
+                apex=event.apex if event else 0.0,
+                offset=event.offset if event else seen.seconds,
+            )
+        )
     for kind, name, count, into in (("head", seen.gesture, seen.count, gestures), ("gaze", seen.gaze, 1, gazes)):
         if name not in ("none", "front"):
             event = times.get((kind, name))
-            into.append(Moved(name=name, count=count, onset=event.onset if event else 0.0,
-                              offset=event.offset if event else seen.seconds))
+            into.append(
+                Moved(
+                    name=name,
+                    count=count,
+                    onset=event.onset if event else 0.0,
+                    offset=event.offset if event else seen.seconds,
+                )
+            )
     return _labels(seen.seconds, shown, gestures, gazes, blinks=seen.blinks, speech_share=seen.speech_share)

@@ -22,28 +22,54 @@ Weights = Float[np.ndarray, "frames arkit"]
 
 VARIATION = 0.2  # of each shape's share in an expression, between people
 UNEVEN = 0.08  # of a shape's weight, between the two sides of one face
+LEAD = 0.15  # seconds: a mouth moves before it sounds; a score's speech is what is heard
 SPEAKING_JAW = 0.35  # what is left of an expression's open jaw while the person speaks
 # Peaks of a syllable by vowel, in the range of a tracked talker (99th percentile of the jaw .38, of the pucker .41).
 VOWELS = (
-    {"jawOpen": 0.42, "mouthLowerDownLeft": 0.12, "mouthLowerDownRight": 0.12, "mouthUpperUpLeft": 0.04, "mouthUpperUpRight": 0.04},
-    {"jawOpen": 0.26, "mouthStretchLeft": 0.14, "mouthStretchRight": 0.14, "mouthLowerDownLeft": 0.1, "mouthLowerDownRight": 0.1},
+    {
+        "jawOpen": 0.42,
+        "mouthLowerDownLeft": 0.12,
+        "mouthLowerDownRight": 0.12,
+        "mouthUpperUpLeft": 0.04,
+        "mouthUpperUpRight": 0.04,
+    },
+    {
+        "jawOpen": 0.26,
+        "mouthStretchLeft": 0.14,
+        "mouthStretchRight": 0.14,
+        "mouthLowerDownLeft": 0.1,
+        "mouthLowerDownRight": 0.1,
+    },
     {"jawOpen": 0.22, "mouthPucker": 0.38, "mouthFunnel": 0.16},
     {"jawOpen": 0.32, "mouthFunnel": 0.26, "mouthPucker": 0.12},
 )
 # and of the consonants between them
-CLOSURES = (
-    {"mouthClose": 0.06, "mouthPressLeft": 0.14, "mouthPressRight": 0.14, "mouthRollUpper": 0.12, "mouthRollLower": 0.06},
+CLOSURES: tuple[dict[str, float], ...] = (
+    {
+        "mouthClose": 0.06,
+        "mouthPressLeft": 0.14,
+        "mouthPressRight": 0.14,
+        "mouthRollUpper": 0.12,
+        "mouthRollLower": 0.06,
+    },
     {"mouthRollLower": 0.14, "mouthUpperUpLeft": 0.06, "mouthUpperUpRight": 0.06},
     {},
 )
 # Which way the eyes' shapes turn for a direction, the person's own left and right.
 LOOKS = {
-    "left": ("eyeLookOutLeft", "eyeLookInRight"), "right": ("eyeLookInLeft", "eyeLookOutRight"),
-    "up": ("eyeLookUpLeft", "eyeLookUpRight"), "down": ("eyeLookDownLeft", "eyeLookDownRight"),
+    "left": ("eyeLookOutLeft", "eyeLookInRight"),
+    "right": ("eyeLookInLeft", "eyeLookOutRight"),
+    "up": ("eyeLookUpLeft", "eyeLookUpRight"),
+    "down": ("eyeLookDownLeft", "eyeLookDownRight"),
 }
 # (axis, sign) of the held gestures and of the dips and swings; axes are yaw, pitch, roll of euler_yxz_to_matrix.
 TURNS = {
-    "turn_left": (0, 1), "turn_right": (0, -1), "look_down": (1, 1), "look_up": (1, -1), "tilt_right": (2, 1), "tilt_left": (2, -1),
+    "turn_left": (0, 1),
+    "turn_right": (0, -1),
+    "look_down": (1, 1),
+    "look_up": (1, -1),
+    "tilt_right": (2, 1),
+    "tilt_left": (2, -1),
 }
 
 
@@ -60,7 +86,9 @@ def envelope(t: Curve, expression: Expression) -> Curve:
     return rise * (1 - fall)
 
 
-def noise(rng: np.random.Generator, t: Curve, channels: int, *, low: float, high: float) -> Float[np.ndarray, "frames channels"]:
+def noise(
+    rng: np.random.Generator, t: Curve, channels: int, *, low: float, high: float
+) -> Float[np.ndarray, "frames channels"]:
     """Smooth chance of standard deviation one: four sines a channel, ``low`` to ``high`` Hz."""
     hertz = rng.uniform(low, high, (4, 1, channels))
     phase = rng.uniform(0, 2 * np.pi, (4, 1, channels))
@@ -113,7 +141,8 @@ def _speech(score: Score, t: Curve, rng: np.random.Generator) -> tuple[Weights, 
     """Weights of the syllables, and 0..1 where speech goes on."""
     result, speaking = np.zeros((len(t), len(ARKIT))), np.zeros(len(t))
     loud, rate = rng.uniform(0.75, 1.15), rng.uniform(3.2, 5.5)
-    for start, stop in score.speech:
+    for heard, stop in score.speech:
+        start = max(0.0, heard - LEAD)
         length = stop - start
         edge = min(0.1, length / 3)
         speaking += smoothstep((t - start) / edge) * (1 - smoothstep((t - stop + edge) / edge))
@@ -123,14 +152,19 @@ def _speech(score: Score, t: Curve, rng: np.random.Generator) -> tuple[Weights, 
         width = np.diff(borders)
         middles = (borders[:-1] + borders[1:]) / 2
         for kinds, centres, widths, chances in (
-            (VOWELS, middles, width * 1.25, (0.35, 0.3, 0.17, 0.18)), (CLOSURES, borders[1:-1], width[1:] * 0.7, (0.3, 0.2, 0.5)),
+            (VOWELS, middles, width * 1.25, (0.35, 0.3, 0.17, 0.18)),
+            (CLOSURES, borders[1:-1], width[1:] * 0.7, (0.3, 0.2, 0.5)),
         ):
             if not len(centres):
                 continue
             table = np.zeros((len(kinds), len(ARKIT)))
             for row, shapes in zip(table, kinds):
                 row[[ARKIT.index(name) for name in shapes]] = list(shapes.values())
-            peaks = table[rng.choice(len(kinds), len(centres), p=chances)] * rng.uniform(0.6, 1.15, (len(centres), 1)) * loud
+            peaks = (
+                table[rng.choice(len(kinds), len(centres), p=chances)]
+                * rng.uniform(0.6, 1.15, (len(centres), 1))
+                * loud
+            )
             distance = np.abs(t[:, None] - centres) / widths
             result += (np.cos(np.pi * np.minimum(distance, 0.5)) ** 2) @ peaks
     return result * speaking[:, None], speaking
@@ -142,7 +176,9 @@ def _gaze(score: Score, t: Curve, rng: np.random.Generator) -> Weights:
     side, height = drift.T
     for glance in score.gaze:
         quick = rng.uniform(0.08, 0.16)
-        there = smoothstep((t - glance.onset) / quick) * (1 - smoothstep((t - glance.onset - glance.seconds + quick) / quick))
+        there = smoothstep((t - glance.onset) / quick) * (
+            1 - smoothstep((t - glance.onset - glance.seconds + quick) / quick)
+        )
         sign = 1 if glance.direction in ("left", "up") else -1
         if glance.direction in ("left", "right"):
             side = side + sign * glance.amount * there
@@ -208,7 +244,9 @@ def perform(score: Score) -> MotionClip:
     # one stream of chance a part, so that an edit of one part leaves the person and the other parts alone
     person, talk, look, turn, lids = (np.random.default_rng([score.seed, part]) for part in range(5))
     speech, speaking = _speech(score, t, talk)
-    moved = np.clip(person.normal(0, 0.012, len(ARKIT)), 0, 0.03) + 0.006 * np.abs(noise(person, t, len(ARKIT), low=0.1, high=0.8))
+    moved = np.clip(person.normal(0, 0.012, len(ARKIT)), 0, 0.03) + 0.006 * np.abs(
+        noise(person, t, len(ARKIT), low=0.1, high=0.8)
+    )
     moved[:, [ARKIT.index("tongueOut"), ARKIT.index("mouthClose")]] = 0
     moved += _expressions(score, t, person, speaking) + speech + _gaze(score, t, look)
     moved = limit(moved)

@@ -1,18 +1,35 @@
 """Scores by chance: balanced over families and head gestures, natural in their timing, the same for the same seed."""
 
+from collections.abc import Sequence
+from typing import TypeVar, get_args
 from zlib import crc32
 
 import numpy as np
 
 from tdmm_lm.corpus.lexicon import lexicon
-from tdmm_lm.corpus.score import BLINK_APART, HELD, Expression, Glance, HeadMove, Score
-from tdmm_lm.observe import FAMILIES, GESTURES, INTENSITIES
+from tdmm_lm.corpus.score import BLINK_APART, HELD, PERIOD, Direction, Expression, Gesture, Glance, HeadMove, Score
+from tdmm_lm.corpus.wordings import wordings
+from tdmm_lm.observe import FAMILIES, INTENSITIES, Side
 
-SUBJECTS = ("woman", "man", "girl", "boy", "person", "lady", "guy", "child", "someone", "young woman", "young man")
+T = TypeVar("T")
+
 SECONDS = (4.0, 4.0, 4.0, 2.0, 2.4, 3.0, 3.6, 5.0, 6.0)  # drawn evenly: mostly four
-SILENT = ("mouth_open", "pucker", "puff", "lip_press", "tongue_out", "jaw_side")  # families that leave no mouth for speech
+SILENT = (
+    "mouth_open",
+    "pucker",
+    "puff",
+    "lip_press",
+    "tongue_out",
+    "jaw_side",
+)  # families that leave no mouth for speech
 _CHANCES = np.array([0.055] + [0.075] * 7 + [0.42 / 9] * 9)  # neutral, emotions, actions: in the order of FAMILIES
+SIDES: tuple[Side, Side] = ("left", "right")
 MARGIN = 0.04  # intensities keep this far from the borders between levels, so that the name is not a matter of taste
+
+
+def one(rng: np.random.Generator, ways: Sequence[T]) -> T:
+    """One of them, all alike."""
+    return ways[int(rng.integers(len(ways)))]
 
 
 def _intensity(rng: np.random.Generator, word: str, level: str | None = None) -> float:
@@ -30,15 +47,22 @@ def _intensity(rng: np.random.Generator, word: str, level: str | None = None) ->
     return round(float(rng.uniform(start, min(stop, 1.0))), 2)
 
 
-def expression(rng: np.random.Generator, word: str, *, onset: float, until: float, level: str | None = None) -> Expression:
+def expression(
+    rng: np.random.Generator, word: str, *, onset: float, until: float, level: str | None = None
+) -> Expression:
     """A word as it usually runs, over by ``until`` seconds (or still there, where its shortest form is longer)."""
     usual = lexicon().timing(word)
     attack, hold, release = (float(rng.uniform(*span)) for span in (usual.attack, usual.hold, usual.release))
     hold = max(usual.hold[0] * 0.6, min(hold, until - onset - attack - release))
-    side = str(rng.choice(["left", "right"])) if lexicon().word(word).sided else "both"
+    side = one(rng, SIDES) if lexicon().word(word).sided else "both"
     return Expression(
-        word=word, intensity=_intensity(rng, word, level), onset=round(onset, 2), attack=round(attack, 2),
-        hold=round(hold, 2), release=round(release, 2), side=side,
+        word=word,
+        intensity=_intensity(rng, word, level),
+        onset=round(onset, 2),
+        attack=round(attack, 2),
+        hold=round(hold, 2),
+        release=round(release, 2),
+        side=side,
     )
 
 
@@ -61,7 +85,7 @@ def _expressions(rng: np.random.Generator, seconds: float) -> tuple[Expression, 
     return (first,)
 
 
-def head_move(rng: np.random.Generator, gesture: str, *, earliest: float, latest: float) -> HeadMove | None:
+def head_move(rng: np.random.Generator, gesture: Gesture, *, earliest: float, latest: float) -> HeadMove | None:
     """A gesture that begins and ends between two moments, or None where there is no room for it."""
     room = latest - earliest
     if gesture in HELD:
@@ -77,18 +101,30 @@ def head_move(rng: np.random.Generator, gesture: str, *, earliest: float, latest
     if seconds > room:
         return None
     onset = earliest + float(rng.uniform(0, room - seconds))
-    return HeadMove(gesture=gesture, count=count, onset=round(onset, 2), seconds=round(seconds, 2), degrees=round(degrees, 1))
+    return HeadMove(
+        gesture=gesture, count=count, onset=round(onset, 2), seconds=round(seconds, 2), degrees=round(degrees, 1)
+    )
+
+
+def gestures(rng: np.random.Generator, *, but: str | None = None) -> Gesture:
+    """One gesture; nod and shake, which have counts to be learnt, twice as often as the others."""
+    choices = [name for name in get_args(Gesture) if name != but]
+    chances = np.array([2.0 if name in PERIOD else 1.0 for name in choices])
+    return choices[int(rng.choice(len(choices), p=chances / chances.sum()))]
 
 
 def _head(rng: np.random.Generator, seconds: float) -> tuple[HeadMove, ...]:
     if rng.random() < 0.3:
         return ()
-    chances = np.array([2.0 if gesture in ("nod", "shake") else 1.0 for gesture in GESTURES[1:]])
-    gesture, other = (str(g) for g in rng.choice(GESTURES[1:], 2, replace=False, p=chances / chances.sum()))
+    gesture = gestures(rng)
+    other = gestures(rng, but=gesture)
     end = seconds - 0.15
     if seconds >= 4 and rng.random() < 0.12:
         middle = seconds / 2
-        pair = (head_move(rng, gesture, earliest=0.2, latest=middle), head_move(rng, other, earliest=middle + 0.2, latest=end))
+        pair = (
+            head_move(rng, gesture, earliest=0.2, latest=middle),
+            head_move(rng, other, earliest=middle + 0.2, latest=end),
+        )
         return tuple(move for move in pair if move)
     move = head_move(rng, gesture, earliest=0.25, latest=end)
     return (move,) if move else ()
@@ -109,10 +145,10 @@ def _speech(rng: np.random.Generator, seconds: float) -> tuple[tuple[float, floa
     if rng.random() < 0.4:
         return ((0.0, seconds),)
     spans, start = [], float(rng.uniform(0, seconds * 0.45))
-    while start < seconds - 0.6:
-        stop = min(seconds, start + float(rng.uniform(0.8, 2.4)))
+    while start < seconds - 0.9:
+        stop = min(seconds, start + float(rng.uniform(0.9, 2.4)))
         spans.append((round(start, 2), round(stop, 2)))
-        start = stop + float(rng.uniform(0.4, 1.2))
+        start = stop + float(rng.uniform(0.8, 1.5))
         if rng.random() < 0.35:
             break
     return tuple(spans)
@@ -131,12 +167,24 @@ def sample(seed: int, *, split: str = "train", seconds: float | None = None) -> 
     head = _head(rng, seconds)
     if rng.random() < (0.12 if head else 0.3) and "wink" not in families:
         length = float(rng.uniform(0.7, min(1.8, seconds * 0.5)))
-        gaze = (Glance(direction=str(rng.choice(["left", "right", "up", "down"])), onset=round(float(rng.uniform(0.2, seconds - length - 0.1)), 2),
-                       seconds=round(length, 2), amount=round(float(rng.uniform(0.55, 0.95)), 2)),)
+        gaze = (
+            Glance(
+                direction=one(rng, get_args(Direction)),
+                onset=round(float(rng.uniform(0.2, seconds - length - 0.1)), 2),
+                seconds=round(length, 2),
+                amount=round(float(rng.uniform(0.55, 0.95)), 2),
+            ),
+        )
     speech = () if families & set(SILENT) or rng.random() > 0.28 else _speech(rng, seconds)
     shut = tuple((e.onset, e.offset) for e in expressions if lexicon().word(e.word).family == "wink")
     shut += tuple((g.onset, g.onset + g.seconds) for g in gaze if g.direction == "down")
     return Score(
-        seconds=seconds, subject=str(rng.choice(SUBJECTS)), expressions=expressions, head=head, gaze=gaze,
-        blinks=blinks(rng, seconds, shut), speech=speech, seed=int(rng.integers(2**31)),
+        seconds=seconds,
+        subject=one(rng, tuple(wordings().subjects)),
+        expressions=expressions,
+        head=head,
+        gaze=gaze,
+        blinks=blinks(rng, seconds, shut),
+        speech=speech,
+        seed=int(rng.integers(2**31)),
     )

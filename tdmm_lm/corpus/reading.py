@@ -21,8 +21,8 @@ EYES = re.compile(r"\b(glanc\w*|gaz\w*|eyes?)\b")
 class Reading(Settings):
     """What a text says. ``families`` and ``gestures`` are in the text's order; what it does not say is None or empty.
 
-    ``family`` and ``level`` are those of the expression said to be strongest (the first of equals), ``gesture`` and ``count``
-    of the first head gesture ("none" where none is mentioned), ``count`` 1 where no number stands beside it.
+    ``family`` and ``level`` are those of the expression said to be strongest (the first of equals), ``gesture`` and
+    ``count`` of the first head gesture ("none" where none is mentioned); the count is 1 where none is said.
     """
 
     family: str | None = None
@@ -41,7 +41,8 @@ def _verb(clause: str) -> str:
     """A regular expression for every form of "puff out {their} cheeks"."""
     first, _, rest = clause.partition(" ")
     forms = "|".join(re.escape(form) for form in sorted({first, third(first), ing(first)}, key=len, reverse=True))
-    rest = re.escape(rest).replace(r"\{their\}", THEIR).replace(r"\{side\}", r"(?:left|right)")
+    rest = re.escape(rest).replace(r"\{their\}\ \{side\}", rf"(?:{THEIR} (?:left|right)|one(?: side)?)")
+    rest = rest.replace(r"\{their\}", THEIR).replace(r"\{side\}", r"(?:left|right)")
     return rf"(?:{forms})" + (rf"\ {rest}" if rest else "")
 
 
@@ -62,10 +63,14 @@ def _mentions() -> tuple[tuple[str, re.Pattern[str]], ...]:
 def _levels() -> tuple[tuple[str, re.Pattern[str]], ...]:
     say, result = wordings(), []
     for level in ("slight", "strong", "clear"):
-        ways = [way for table in (say.adverbs, say.degrees, say.sizes, say.amounts) for way in table[level].train if way]
+        ways = [
+            way for table in (say.adverbs, say.degrees, say.sizes, say.amounts) for way in table[level].train if way
+        ]
         ways += [word.strongly for word in lexicon().words.values() if word.strongly] if level == "strong" else []
         ways.append({"slight": "slight", "clear": "clear", "strong": "strong"}[level])
-        result.append((level, re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(set(ways), key=len, reverse=True)))})\b")))
+        result.append(
+            (level, re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(set(ways), key=len, reverse=True)))})\b"))
+        )
     return tuple(result)
 
 
@@ -96,9 +101,13 @@ def _gesture(segment: str) -> str:
         return "none"
     if direction in ("left", "right") and re.search(r"\bturn(s|ing|ed)?\b", segment):
         return f"turn_{direction}"
-    if re.search(rf"\b(lift|rais|tip)\w* {THEIR} head\b", segment) or re.search(r"\blook(s|ing)? up(wards?)?\b", segment):
+    if re.search(rf"\b(lift|rais|tip)\w* {THEIR} head\b", segment) or re.search(
+        r"\blook(s|ing)? up(wards?)?\b", segment
+    ):
         return "look_up"
-    if re.search(rf"\b(lower|bow|drop)\w* {THEIR} head\b", segment) or re.search(r"\blook(s|ing)? down(wards?)?\b", segment):
+    if re.search(rf"\b(lower|bow|drop)\w* {THEIR} head\b", segment) or re.search(
+        r"\blook(s|ing)? down(wards?)?\b", segment
+    ):
         return "look_down"
     return "none"
 
@@ -120,7 +129,11 @@ def parse(text: str) -> Reading:
     gestures: list[tuple[str, int]] = []
     gaze, blinks, speech = "front", None, None
     for segment in re.split(r"[.,;:!?\n]| then | and | while ", f" {text.lower()} "):
-        found = sorted((match.start(), match.end(), family) for family, pattern in _mentions() if (match := pattern.search(segment)))
+        found = sorted(
+            (match.start(), match.end(), family)
+            for family, pattern in _mentions()
+            if (match := pattern.search(segment))
+        )
         outside = segment
         for start, stop, family in found:
             outside = outside.replace(segment[start:stop], " ")  # the left eye of a wink is no glance to the left
@@ -142,8 +155,16 @@ def parse(text: str) -> Reading:
     main = max(shown, key=lambda pair: order[pair[1]]) if shown else (None, "")
     first = gestures[0] if gestures else ("none", 0)
     return Reading(
-        family=main[0], level=main[1], families=tuple(pair[0] for pair in shown), levels=tuple(pair[1] for pair in shown),
-        gesture=first[0], count=first[1], gestures=tuple(gestures), gaze=gaze, blinks=blinks, speech_share=speech,
+        family=main[0],
+        level=main[1],
+        families=tuple(pair[0] for pair in shown),
+        levels=tuple(pair[1] for pair in shown),
+        gesture=first[0],
+        count=first[1],
+        gestures=tuple(gestures),
+        gaze=gaze,
+        blinks=blinks,
+        speech_share=speech,
     )
 
 
@@ -151,14 +172,17 @@ def agrees(reading: Reading, labels: Labels) -> dict[str, bool]:
     """Which statements of a description are right.
 
     ``family``: the families in order, all of them. ``gesture``: the gestures in order; ``count``: with their counts.
-    ``level``: of the strongest expression; unsaid means clear, and a wink has none. ``blinks``: within one; ``speech_share``: within 10 points (both False where unsaid).
+    ``level``: of the strongest expression; unsaid means clear, and a wink has none. ``blinks``: within one;
+    ``speech_share``: within 10 points (both False where unsaid).
     """
     return {
         "family": reading.families == labels.families,
-        "level": reading.level == labels.level or (reading.level == "" and (labels.level == "clear" or labels.family == "wink")),
+        "level": reading.level == labels.level
+        or (reading.level == "" and (labels.level == "clear" or labels.family == "wink")),
         "gesture": tuple(name for name, _ in reading.gestures) == tuple(moved.name for moved in labels.gestures),
         "count": reading.gestures == tuple((moved.name, moved.count) for moved in labels.gestures),
         "gaze": reading.gaze == labels.gaze,
         "blinks": reading.blinks is not None and abs(reading.blinks - labels.blinks) <= 1,
-        "speech_share": reading.speech_share is not None and abs(reading.speech_share - labels.speech_share) <= 0.1 + 1e-9,
+        "speech_share": reading.speech_share is not None
+        and abs(reading.speech_share - labels.speech_share) <= 0.1 + 1e-9,
     }

@@ -7,6 +7,7 @@
 Seconds from the clip's start everywhere; what runs past the end is simply still there when the clip ends.
 """
 
+import itertools
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -26,11 +27,11 @@ class Expression(Settings):
     """A word on the face: it rises for ``attack`` seconds from ``onset``, holds, and is released."""
 
     word: str
-    intensity: float = Field(0.6, gt=0, le=1)
-    onset: float = Field(0.3, ge=0)
-    attack: float = Field(0.4, ge=0.08, le=5)
-    hold: float = Field(1.8, ge=0, le=60)
-    release: float = Field(0.5, ge=0.08, le=5)
+    intensity: float = Field(default=0.6, gt=0, le=1)
+    onset: float = Field(default=0.3, ge=0)
+    attack: float = Field(default=0.4, ge=0.08, le=5)
+    hold: float = Field(default=1.8, ge=0, le=60)
+    release: float = Field(default=0.5, ge=0.08, le=5)
     side: Side = "both"
 
     @model_validator(mode="after")
@@ -44,13 +45,13 @@ class Expression(Settings):
 
 
 class HeadMove(Settings):
-    """A gesture of the head. ``seconds`` is all of it; ``degrees`` a nod's dip, half of a shake's swing, or the held angle."""
+    """A gesture of the head, ``seconds`` in all; ``degrees``: a nod's dip, half a shake's swing or the held angle."""
 
     gesture: Gesture
-    count: int = Field(1, ge=1, le=4)
-    onset: float = Field(1.0, ge=0)
-    seconds: float | None = Field(None, ge=0.3, le=60)
-    degrees: float = Field(14.0, ge=4, le=40)
+    count: int = Field(default=1, ge=1, le=4)
+    onset: float = Field(default=1.0, ge=0)
+    seconds: float | None = Field(default=None, ge=0.3, le=60)
+    degrees: float = Field(default=14.0, ge=4, le=40)
 
     @model_validator(mode="after")
     def _possible(self) -> "HeadMove":
@@ -68,9 +69,9 @@ class Glance(Settings):
     """The eyes go somewhere and stay; ``amount`` is 0..1 of their range."""
 
     direction: Direction
-    onset: float = Field(0.8, ge=0)
-    seconds: float = Field(1.2, ge=0.3, le=60)
-    amount: float = Field(0.7, gt=0, le=1)
+    onset: float = Field(default=0.8, ge=0)
+    seconds: float = Field(default=1.2, ge=0.3, le=60)
+    amount: float = Field(default=0.7, gt=0, le=1)
 
 
 class Score(Settings):
@@ -79,21 +80,23 @@ class Score(Settings):
     ``subject`` is for the text alone; ``seed`` chooses the person (how this face does things) and all small chance.
     """
 
-    seconds: float = Field(4.0, ge=0.4, le=60)
-    fps: float = Field(25.0, ge=1, le=240)
+    seconds: float = Field(default=4.0, ge=0.4, le=60)
+    fps: float = Field(default=25.0, ge=1, le=240)
     subject: str = "person"
     expressions: tuple[Expression, ...] = ()
     head: tuple[HeadMove, ...] = ()
     gaze: tuple[Glance, ...] = ()
     blinks: tuple[float, ...] = ()
     speech: tuple[tuple[float, float], ...] = ()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _fits(self) -> "Score":
         for kind, onsets in (
-            ("expressions", [e.onset for e in self.expressions]), ("head", [h.onset for h in self.head]),
-            ("gaze", [g.onset for g in self.gaze]), ("blinks", list(self.blinks)),
+            ("expressions", [e.onset for e in self.expressions]),
+            ("head", [h.onset for h in self.head]),
+            ("gaze", [g.onset for g in self.gaze]),
+            ("blinks", list(self.blinks)),
         ):
             if onsets and max(onsets) >= self.seconds:
                 raise ValueError(f"{kind}: expected a time before the end at {self.seconds} s, got {max(onsets)}")
@@ -106,7 +109,9 @@ class Score(Settings):
                 raise ValueError(f"speech: expected spans in order and inside the clip, got {start} to {stop}")
             end = stop
         moves = sorted(self.head, key=lambda move: move.onset)
-        for before, after in zip(moves, moves[1:]):
+        for before, after in itertools.pairwise(moves):
             if after.onset < before.onset + before.lasts - 1e-6:
-                raise ValueError(f"head: expected {after.gesture} to begin after {before.gesture} ends, got {after.onset}")
+                raise ValueError(
+                    f"head: expected {after.gesture} to begin after {before.gesture} ends, got {after.onset}"
+                )
         return self

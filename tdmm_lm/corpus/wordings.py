@@ -9,10 +9,18 @@ from tdmm_lm import bundle, config
 from tdmm_lm.config import Settings
 
 PRONOUNS = {  # subject, possessive, object
-    "she": ("she", "her", "her"), "he": ("he", "his", "him"), "they": ("they", "their", "them"),
-    "it": ("it", "its", "it"), "you": ("you", "your", "you"),
+    "she": ("she", "her", "her"),
+    "he": ("he", "his", "him"),
+    "they": ("they", "their", "them"),
+    "it": ("it", "its", "it"),
+    "you": ("you", "your", "you"),
 }
-TIMES = {1: ("once", "one time"), 2: ("twice", "two times", "2 times"), 3: ("three times", "3 times"), 4: ("four times", "4 times")}
+TIMES = {
+    1: ("once", "one time"),
+    2: ("twice", "two times", "2 times"),
+    3: ("three times", "3 times"),
+    4: ("four times", "4 times"),
+}
 NUMBERS = {1: ("one", "1"), 2: ("two", "2"), 3: ("three", "3"), 4: ("four", "4")}
 
 
