@@ -9,19 +9,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.ndimage import maximum_filter1d
 
 from tdmm_lm.motion.face import ARKIT
 from tdmm_lm.observe import FAMILIES, Event, Side, events
 from tdmm_lm.observe.shapes import PAIRS, SINGLE, side_of
 
 HELD = 0.35  # seconds: what stands shorter is a syllable, a blink, a twitch
-NEUTRAL = 0.1  # intensity under which a face counts as neutral
+NEUTRAL = 0.15  # intensity under which a face counts as neutral
 ALIKE = 0.5  # the least cosine to a prototype; less, and the face does something without a name here
 SHORTEST = 0.25  # seconds of held movement (its rises and falls are longer)
 CLEAR = 8  # exponent of the cosine in a family's share of the clip: a doubtful frame counts little
 SLACK = 0.2  # of the stronger side: unevenness that every face has
 RESTING = 5  # percentile of each held shape over the clip that is this person's rest, as far as `REST` allows
 REST = {"eyeSquint": 0.6, "browDown": 0.25, "other": 0.1}  # narrow eyes and low brows are mostly anatomy
+WAVER = 1.5  # times the rest is taken off: what is always there also comes and goes with every blink
+SILENT = ("mouth_open", "pucker", "lip_press", "jaw_side")  # not seen while the person speaks: speech is made of them
+AROUND = 0.5  # seconds before and after: lips part for a breath and settle
 SPOKEN = 0.5  # of the mouth's shapes, while the person speaks: what the held part of speech leaves standing
 
 # Weights at full intensity. `X` is both sides' shape, `one:X` what one side does beyond the other.
@@ -147,7 +151,7 @@ def lasting(
     standing = events.held(weights, fps, HELD)
     allowed = np.array([next((cap for name, cap in REST.items() if full.startswith(name)), REST["other"]) for full in ARKIT])
     resting = np.minimum(np.percentile(standing, RESTING, axis=0), allowed)
-    result = features(np.maximum(0, standing - resting))
+    result = features(np.maximum(0, standing - WAVER * resting))
     result[np.ix_(speaking, _MOUTH)] *= SPOKEN
     return result
 
@@ -156,6 +160,8 @@ def find(weights: Float[np.ndarray, "frames arkit"], fps: float, speaking: Bool[
     """Events of kind ``family``, sorted by onset; ``weights`` are 0..1 in the order of `ARKIT`."""
     shown = lasting(weights, fps, speaking)
     alike, level = match(shown)
+    near = maximum_filter1d(speaking, 2 * round(AROUND * fps) + 1)
+    alike[np.ix_(near, [FAMILIES.index(name) for name in SILENT])] = 0
     best = alike.argmax(1)
     strength = np.where(alike.max(1) >= ALIKE, level[np.arange(len(best)), best], 0.0)
     found = []

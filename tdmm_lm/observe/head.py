@@ -18,10 +18,10 @@ DWELL = 0.65  # seconds a dip or swing lasts at most, at half its size; longer, 
 PAUSE = 0.6  # seconds between two moves of one gesture at most
 EVEN = 0.4  # a stroke smaller than this share of the gesture's largest is its ending, not one more
 HELD = 0.4  # seconds
-AWAY = {"turn_left": 8.0, "turn_right": 8.0, "look_up": 7.0, "look_down": 7.0, "tilt_left": 6.0, "tilt_right": 6.0}  # degrees
+AWAY = {"turn_left": 9.0, "turn_right": 9.0, "look_up": 7.0, "look_down": 7.0, "tilt_left": 6.0, "tilt_right": 6.0}  # degrees
 BACK = 0.6  # of `AWAY`: nearer to rest than that, the pose is left
 FAR = {"nod": 25.0, "shake": 40.0, "turn": 35.0, "look": 25.0, "tilt": 25.0}  # degrees that count as intensity 1
-FRONT = 6.0  # degrees: frames so near to straight say how this head rests
+FRONT = 7.0  # degrees: frames so near to straight say how this head rests
 
 
 class Stroke(NamedTuple):

@@ -2,8 +2,11 @@
 
 An expression moves the mouth once and stays; a syllable moves it there and back. So speech is a run of quick moves to
 and fro of the lips' gap or of the mouth's width, close to one another, whatever the shapes are called.
+
+All lengths are in inter-ocular distances (about 64 mm). Thresholds were set on 800 sentences of one GRID talker.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -12,82 +15,46 @@ from jaxtyping import Bool, Float
 from tdmm_lm.observe import Event, events
 
 SMOOTHING = 0.025  # seconds, standard deviation
-SWINGS = (0.015, 0.03)  # inter-ocular distances: the least move of the lips' gap (1 mm) and of the mouth's width
-SLOWEST = 0.5  # seconds: a longer move is an expression's
-SPEEDS = (0.12, 0.2)  # inter-ocular distances a second between 15 and 85 % of a move: slower ones are a held face's swaying
+SWINGS = (0.015, 0.03)  # the least move of the lips' gap (1 mm) and of the mouth's width that is one
+SLOWEST = 0.5  # seconds between 15 and 85 % of a move: longer is an expression's
+SPEEDS = (0.12, 0.2)  # a second, over the same stretch: slower is a held face's swaying
 PAUSE = 0.4  # seconds between the end of a move and the next: longer, and a new run begins
-MOVES, SURE = 3, (0.03, 0.05)  # of one curve in a run, so many moves of such size: an opening and a closing alone are an expression
-START, END = 0.05, 0.9  # shares of the first and the last move that are over when the movement begins and ends
-LEAD = 0.15  # seconds: a mouth opens that much before it sounds (800 sentences of one GRID talker), and closes with the sound
+MOVES, SURE = 3, (0.03, 0.05)  # so many moves of one curve, so large, in a run: an opening and a closing are an expression
+DRAWL = 0.2  # seconds: a longer move of the width at a run's beginning or end is an expression's
+CLOSED, AJAR = 5, 0.025  # percentile of the gap over the clip that is closed; how much more is not quite shut
+REACH = 0.3  # seconds before and after a run in which a mouth not quite shut still belongs to it
+LEAD = 0.18  # seconds: so much sooner than it sounds a mouth begins to move; it ends with the sound
 CUT = 0.06  # seconds: a run so near to the clip's beginning or end is cut by it and lasts until there
-WIDE = 0.25  # inter-ocular distances: a mean move of the gap that counts as intensity 1
+BEGUN, DONE = 0.05, 0.9  # shares of the first and the last move that are over when the movement begins and ends
+WIDE = 0.25  # a mean move of the gap that counts as intensity 1
 
 
 class Move(NamedTuple):
-    """A move of a curve from one turning point to the next: frames of its beginning and end, where speech would
-    begin or end in it, and its size."""
+    """A move of a curve from one turning point to the next, in frames: 5 and 15, 85 and 90 % of its way, and its size."""
 
     begin: float
     start: float
-    end: float
     stop: float
+    end: float
     size: float
-    curve: int
+    curve: int  # 0 the gap, 1 the width
 
 
 def find(mouth: Float[np.ndarray, "frames 2"], fps: float) -> list[Event]:
-    """Runs of speech-like movement; ``mouth`` is the lips' gap and the mouth's width in inter-ocular distances.
+    """Runs of speech-like movement; ``mouth`` is the lips' gap and the mouth's width.
 
     ``intensity`` is the mean move of the gap over a wide one, at most 1; ``count`` the openings (about the syllables).
     """
     curves = events.smooth(mouth, fps, SMOOTHING)
-    quick = sorted(move for curve, swing in enumerate(SWINGS) for move in _moves(curves[:, curve], swing, curve, fps))
-    seconds = len(mouth) / fps
-    result: list[Event] = []
+    ajar = curves[:, 0] - np.percentile(curves[:, 0], CLOSED) > AJAR
+    found: list[Event] = []
     run: list[Move] = []
-    reach = 0.0
-    for move in quick:
-        if run and move.begin - reach > PAUSE * fps:
-            result += _event(run, fps, seconds)
+    for move in sorted(move for curve in (0, 1) for move in _moves(curves[:, curve], curve, fps)):
+        if run and move.start - max(before.stop for before in run) > PAUSE * fps:
+            found += _event(run, ajar, fps)
             run = []
-        reach = max(reach, move.stop) if run else move.stop
         run.append(move)
-    return result + _event(run, fps, seconds)
-
-
-def _moves(curve: Float[np.ndarray, " frames"], swing: float, which: int, fps: float) -> list[Move]:
-    turning = events.turns(curve, swing)
-    result = []
-    for a, b in zip(turning, turning[1:]):
-        part = curve[a.frame : b.frame + 1]
-        done = (part - part[0]) / (part[-1] - part[0])  # share of the move that is over: 0 .. 1
-        times = {share: a.frame + _reached(done, share) for share in (START, 0.15, 0.85, END)}
-        size, seconds = float(abs(part[-1] - part[0])), (times[0.85] - times[0.15]) / fps
-        if seconds <= SLOWEST and 0.7 * size >= SPEEDS[which] * seconds:
-            result.append(Move(times[0.15], times[START], times[END], times[0.85], size, which))
-    return result
-
-
-def _reached(done: Float[np.ndarray, " part"], share: float) -> float:
-    """Frame, between frames, at which a move passes a share of its way; of several the first after the last low."""
-    after = int(np.flatnonzero(done <= share)[-1]) if share < 0.5 else int(np.argmax(done > share)) - 1
-    return after + float((share - done[after]) / (done[after + 1] - done[after]))
-
-
-def _event(run: list[Move], fps: float, seconds: float) -> list[Event]:
-    """The run as an event, or nothing where it is none."""
-    sizes = [move.size for move in run if move.curve == 0]
-    sure = [sum(move.size >= size for move in run if move.curve == curve) for curve, size in enumerate(SURE)]
-    if max(sure) < MOVES:
-        return []
-    biggest = max(run, key=lambda move: (move.curve == 0, move.size))
-    offset = max(move.end for move in run) / fps
-    offset = seconds if seconds - offset < CUT else offset
-    onset = run[0].start / fps
-    onset = 0.0 if onset < CUT else min(onset + LEAD, offset)
-    intensity = min(1.0, float(np.mean(sizes or [0.0])) / WIDE)
-    apex = min(max((biggest.begin + biggest.stop) / 2 / fps, onset), offset)
-    return [Event("speech", "speech", onset, apex, offset, intensity, count=max(1, (len(sizes) + 1) // 2))]
+    return found + _event(run, ajar, fps)
 
 
 def share(found: list[Event], seconds: float) -> float:
@@ -99,3 +66,58 @@ def mask(found: list[Event], frames: int, fps: float) -> Bool[np.ndarray, " fram
     """Which frames lie in speech."""
     times = np.arange(frames) / fps
     return np.any([(times >= e.onset) & (times <= e.offset) for e in found], 0) if found else np.zeros(frames, bool)
+
+
+def _moves(curve: Float[np.ndarray, " frames"], which: int, fps: float) -> list[Move]:
+    """The quick moves of a curve."""
+    result = []
+    for a, b in pairwise(events.turns(curve, SWINGS[which])):
+        part = curve[a.frame : b.frame + 1]
+        size = float(abs(part[-1] - part[0]))
+        done = (part - part[0]) / (part[-1] - part[0])  # share of the move that is over: 0 .. 1
+        begin, start, stop, end = (a.frame + _reached(done, share) for share in (BEGUN, 0.15, 0.85, DONE))
+        seconds = (stop - start) / fps
+        if seconds <= SLOWEST and 0.7 * size >= SPEEDS[which] * seconds:
+            result.append(Move(begin, start, stop, end, size, which))
+    return result
+
+
+def _reached(done: Float[np.ndarray, " part"], share: float) -> float:
+    """Frame, between frames, at which a move passes a share of its way: a low one for good, a high one first."""
+    before = int(np.flatnonzero(done <= share)[-1]) if share < 0.5 else int(np.argmax(done > share)) - 1
+    return before + float((share - done[before]) / (done[before + 1] - done[before]))
+
+
+def _event(run: list[Move], ajar: Bool[np.ndarray, " frames"], fps: float) -> list[Event]:
+    """The run as an event, or nothing where it is none."""
+    run = _trimmed(run, fps)
+    if not any(sum(move.curve == curve and move.size >= SURE[curve] for move in run) >= MOVES for curve in (0, 1)):
+        return []
+    seconds = len(ajar) / fps
+    onset = _open(ajar, run[0].begin, -1, fps) / fps
+    onset = 0.0 if onset < CUT else onset + LEAD
+    offset = _open(ajar, max(move.end for move in run), 1, fps) / fps
+    offset = max(onset, seconds if seconds - offset < CUT else offset)
+    largest = max(run, key=lambda move: (move.curve == 0, move.size))
+    apex = float(np.clip((largest.start + largest.stop) / 2 / fps, onset, offset))
+    sizes = [move.size for move in run if move.curve == 0]
+    intensity = min(1.0, float(np.mean(sizes or [0.0])) / WIDE)
+    return [Event("speech", "speech", onset, apex, offset, intensity, count=max(1, (len(sizes) + 1) // 2))]
+
+
+def _trimmed(run: list[Move], fps: float) -> list[Move]:
+    """Without a drawn-out move of the width at either end, by which an expression goes before or after the speech."""
+    def drawn(move: Move) -> bool:
+        return move.curve == 1 and move.stop - move.start > DRAWL * fps
+
+    run = run[1:] if run and drawn(run[0]) else run
+    last = max(run, key=lambda move: move.stop, default=None)
+    return [move for move in run if move is not last or not drawn(move)]
+
+
+def _open(ajar: Bool[np.ndarray, " frames"], frame: float, step: int, fps: float) -> float:
+    """How far the mouth stays ajar beyond a frame, at most `REACH`."""
+    i = round(frame)
+    while 0 <= i + step < len(ajar) and ajar[i + step] and abs(i + step - frame) <= REACH * fps:
+        i += step
+    return frame if i == round(frame) else float(i)
