@@ -16,7 +16,7 @@ from tdmm_lm.motion.face import ARKIT
 RADII, CENTRE = np.array([0.086, 0.115, 0.098]), np.array([0.0, 0.015, 0.0])  # the ellipsoid that fields start from
 IDENTITY_LAYERS = 2  # identities use the control points of this many layers, the wide ones
 SOCK, SOCKET = 0.005, 0.002  # how far each loop inside the mouth, or behind the lids, lies behind the next
-HAIR = 0.006  # thickness
+HAIR = 0.005  # thickness
 PIVOT = np.array([0.0, -0.0055, 0.0182])  # where the jaw turns
 NECK_JOINT, ROOT_JOINT = np.array([0.0, -0.045, -0.010]), np.array([0.0, -0.110, -0.020])
 GAZE = {"Up": (-25.0, 0.0), "Down": (30.0, 0.0), "In": (0.0, -30.0), "Out": (0.0, 32.0)}  # left eye: pitch, yaw, degrees
@@ -92,7 +92,8 @@ def roots(skin: topology.Skin) -> tuple[Float[np.ndarray, "vertices 3"], Float[n
         for i in range(hole):
             places[eye[i]] = skin.places[eye[hole]]
             offset[eye[i], 2] = -SOCKET * (hole - i)
-    return places, offset + HAIR * colours.hair(skin.places)[:, None] * skin.places
+    grown = colours.smooth(topology.hair_border(skin.places), -2, 16)
+    return places, offset + HAIR * grown[:, None] * skin.places
 
 
 def build(numbers: Numbers) -> Head:

@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from tdmm_lm.anatomy import parts, sphere, topology
 
-SKIN, BLUSH, LIP, INSIDE, SHADE = (0.84, 0.66, 0.56), (0.83, 0.55, 0.47), (0.70, 0.38, 0.36), (0.30, 0.09, 0.09), (0.20, 0.10, 0.08)
+BLUSH, LIP, INSIDE, SHADE = (0.83, 0.55, 0.47), (0.70, 0.38, 0.36), (0.30, 0.09, 0.09), (0.20, 0.10, 0.08)
 
 
 def smooth(value: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -16,13 +16,13 @@ def smooth(value: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def hair(places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
     """How much hair grows at each place, 0..1."""
-    return smooth(topology.hair_border(places), -1.5, 3.5)
+    return smooth(topology.hair_border(places), -3, 5)
 
 
 def skin(places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     """RGB 0..1 of the skin at places of the unit sphere."""
     left = places * np.where(places[:, :1] < 0, [-1.0, 1, 1], 1.0)
-    colour = np.tile(SKIN, (len(places), 1))
+    colour = np.tile(parts.SKIN, (len(places), 1))
 
     def blend(amount: np.ndarray, towards: tuple[float, float, float]) -> None:
         colour[:] = colour + amount[:, None] * (np.array(towards) - colour)
@@ -35,7 +35,7 @@ def skin(places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     blend(0.45 * smooth(around(sphere.EYE, (0.20, 0.16)), 1, 0.5), BLUSH)
     blend(smooth(around(sphere.MOUTH, sphere.MOUTH_EDGE), 1.02, 0.93), LIP)
     blend(smooth(around(sphere.MOUTH, sphere.MOUTH_CONTACT), 1.0, 0.88), INSIDE)
-    blend(smooth(around(sphere.NOSTRIL, (0.030, 0.026)), 1.0, 0.5), SHADE)
+    blend(smooth(around(sphere.NOSTRIL, (0.05, 0.05)), 1.0, 0.5), SHADE)
     blend(0.8 * smooth(around(sphere.EYE, sphere.EYE_HOLE), 1.1, 0.9), LIP)
     blend(0.95 * hair(places), parts.HAIR)
     return colour

@@ -31,7 +31,7 @@ def controls() -> Controls:
     layers = [_strewn(0.62, 1.60, lambda p: np.ones(len(p), bool)), _strewn(0.28, 0.75, lambda p: p @ face > np.cos(1.5))]
     near = lambda p: (  # noqa: E731
         _within(p, sphere.MOUTH, 1.7, topology.MOUTH_LOOPS[-1]) | _within(p, sphere.EYE, 1.9, topology.EYE_LOOPS[-1])
-        | (p @ sphere.direction(0, -4) > np.cos(0.22)) | _within(p, sphere.EAR, 1.0, topology.EAR_LOOPS[-1])
+        | (p @ sphere.direction(0, -4) > np.cos(0.22)) | (p @ sphere.direction(97, -43) > np.cos(0.5)) | _within(p, sphere.EAR, 1.0, topology.EAR_LOOPS[-1])
     )
     layers.append(_strewn(0.17, 0.46, lambda p: (p @ face > np.cos(1.45)) | (p @ sphere.NECK > np.cos(0.9))))
     layers.append(_strewn(0.10, 0.28, near))
@@ -40,10 +40,11 @@ def controls() -> Controls:
         for size, count in (((0.10, 0.022), 12), ((0.165, 0.05), 20), ((0.197, 0.082), 24), ((0.221, 0.108), 28), ((0.262, 0.155), 28))
     ]
     fine += [_loop(sphere.EYE, size, count) for size, count in (((0.105, 0.050), 16), ((0.130, 0.080), 20), ((0.166, 0.113), 20))]
-    fine += [_loop(sphere.NOSTRIL, size, count) for size, count in (((0.001, 0.001), 1), ((0.03, 0.026), 6))]
+    fine += [_loop(sphere.NOSTRIL, size, count) for size, count in (((0.001, 0.001), 1), ((0.03, 0.03), 6))]
     fine += [_loop(sphere.EAR, size, count) for size, count in (((0.01, 0.04), 2), ((0.05, 0.12), 10), ((0.10, 0.22), 16), ((0.16, 0.34), 20))]
-    fine += [_strewn(0.055, 0.15, lambda p: p @ sphere.direction(0, -6) > np.cos(0.15))[0]]
     layers.append((np.concatenate(fine), 0.15))
+    layers.append(_strewn(0.042, 0.12, lambda p: p @ sphere.direction(0, -6) > np.cos(0.17)))
+    layers.append((np.concatenate([_past_rim(0.0), _past_rim(0.09), _past_rim(0.18)]), 0.26))
     places = np.concatenate([points for points, _ in layers])
     reach = np.concatenate([np.full(len(points), size) for points, size in layers])
     layer = np.concatenate([np.full(len(points), i) for i, (points, _) in enumerate(layers)])
@@ -82,6 +83,14 @@ def _strewn(gap: float, reach: float, where: object) -> tuple[np.ndarray, float]
     assert callable(where)
     clear = lambda p: np.where(where(p) & ~sphere.below_neck(p), gap, np.inf)  # noqa: E731
     return topology.strew(clear, np.zeros((1, 3)), fine=0.0, counts=(0, int(250 / gap**2))), reach
+
+
+def _past_rim(margin: float) -> np.ndarray:
+    """Points around the neck, ``margin`` above its lower edge."""
+    flat = sphere.inward(sphere.NECK, sphere.neck_rim(13))
+    points = sphere.outward(sphere.NECK, flat * (1 + margin / np.linalg.norm(flat, axis=1, keepdims=True)))
+    points[[0, -1], 0] = 0
+    return points
 
 
 def _loop(centre: np.ndarray, size: tuple[float, float], count: int) -> np.ndarray:

@@ -12,9 +12,10 @@ from jaxtyping import Float, Int
 from tdmm_lm.anatomy import sphere, topology
 
 EYE_CENTRE = np.array([0.03124, 0.03608, 0.0791])  # the person's left one
-EYE_RADIUS = 0.0143
+EYE_RADIUS = 0.0142
 IRIS, PUPIL = 0.0062, 0.0026  # radii; adult irises are 11.7 mm across
 
+SKIN = (0.84, 0.66, 0.56)
 SCLERA, LIMBUS, IRIS_OUTER, IRIS_INNER = (0.93, 0.92, 0.90), (0.16, 0.13, 0.11), (0.30, 0.20, 0.12), (0.42, 0.29, 0.17)
 BLACK, TOOTH, GUM, TONGUE, HAIR = (0.02, 0.02, 0.02), (0.93, 0.91, 0.84), (0.72, 0.36, 0.36), (0.72, 0.36, 0.36), (0.17, 0.12, 0.09)
 
@@ -123,7 +124,7 @@ def tongue(rings: int = 14, segments: int = 20) -> Part:
 
 
 # Along the left brow: across, up (radians around the middle of the face), half height.
-BROW = ((0.108, 0.402, 0.014), (0.17, 0.415, 0.026), (0.27, 0.430, 0.025), (0.38, 0.440, 0.021), (0.48, 0.424, 0.015), (0.565, 0.384, 0.005))
+BROW = ((0.105, 0.398, 0.009), (0.17, 0.413, 0.024), (0.27, 0.430, 0.025), (0.38, 0.440, 0.021), (0.48, 0.424, 0.015), (0.565, 0.384, 0.005))
 
 
 def brow(columns: int = 26, rows: int = 5) -> Strip:
@@ -138,7 +139,9 @@ def brow(columns: int = 26, rows: int = 5) -> Strip:
     height = (0.0013 * (1 - across**2) * np.minimum(1, np.minimum(at * 8, (1 - at) * 8 + 0.2))[:, None] + 0.0001).ravel()
     grid = np.arange(columns * rows).reshape(columns, rows)
     faces = topology.strips(grid, closed=False)
-    return Strip(places, places * height[:, None], _outward(places, faces), np.tile(HAIR, (len(places), 1)))
+    soft = np.outer(np.minimum(1, at * 9 + 0.25), 1 - 0.55 * across**4).reshape(-1, 1)  # thinner hair at its edges
+    colour = np.array(SKIN) + soft * (np.array(HAIR) - SKIN)
+    return Strip(places, places * height[:, None], _outward(places, faces), colour)
 
 
 def lash(*, upper: bool, reach: float) -> Strip:

@@ -147,9 +147,11 @@ def _spread(
         fixed |= dict(zip(ring.tolist(), places))
     soft = np.zeros(SKIN, bool)
     soft[EYE_BAGS:] = True
+    for x in (0.0095, -0.0095):
+        soft |= np.linalg.norm(neutral[:SKIN] - [100 * x, 0.0, 10.2], axis=1) < 0.9  # inside the nostrils
     for ring in lids:
         soft[ring] = soft[twin[ring]] = True
-    ease = sparse.diags(np.where(soft, SOFT, 1.0))  # weak springs give way: the lids become wide
+    ease = sparse.diags(np.where(soft, SOFT, 1.0))  # weak springs give way: lids and nostrils become wide
     springs = ease @ springs @ ease
     held = np.array(sorted(fixed))
     free = np.setdiff1d(np.arange(SKIN), held)
@@ -161,7 +163,7 @@ def _spread(
     places = (places + sphere.mirrored(places[twin])) / 2
     places /= np.linalg.norm(places, axis=1, keepdims=True)
     left = places[:, 0] > 0
-    places[left] = _opened(places, lids, neutral)[left]
+    places[left] = _magnified(_opened(places, lids, neutral), sphere.NOSTRIL, 0.020, sphere.NOSTRIL_RADIUS, 0.13)[left]
     places[~left] = sphere.mirrored(places[twin])[~left]
     middle = abs(neutral[:SKIN, 0]) < 1e-4
     places[middle, 0] = 0
@@ -192,6 +194,16 @@ def _opened(
         inside = (radius >= low) & (radius < high)
         moved[inside] = (new_low + (radius - low) / (high - low) * (new_high - new_low))[inside]
     return sphere.outward(sphere.EYE, np.stack([np.cos(turned), np.sin(turned)], 1) * moved[:, None])
+
+
+def _magnified(
+    places: Float[np.ndarray, "skin 3"], centre: Float[np.ndarray, "3"], small: float, large: float, far: float
+) -> Float[np.ndarray, "skin 3"]:
+    """A disc of radius ``small`` widened to ``large``, at the cost of the ring from there to ``far``."""
+    plane = sphere.inward(centre, places)
+    radius = np.linalg.norm(plane, axis=1)
+    wider = np.interp(radius, [0, small, far, np.pi], [0, large, far, np.pi])
+    return sphere.outward(centre, plane * (wider / np.maximum(radius, 1e-9))[:, None])
 
 
 def _nearest(points: np.ndarray, queries: np.ndarray) -> np.ndarray:

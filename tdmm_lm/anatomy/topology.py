@@ -26,7 +26,7 @@ EYE_LOOPS = (
     (0.060, 0.020), (0.085, 0.036), sphere.EYE_HOLE, (0.112, 0.058), (0.118, 0.065), (0.124, 0.072),
     sphere.EYE_MARGIN, (0.140, 0.090), (0.152, 0.101), (0.166, 0.113), (0.182, 0.126), (0.200, 0.140),
 )
-NOSTRIL_LOOPS = ((0.006, 0.006), (0.014, 0.014), (0.023, 0.021), (0.033, 0.029), (0.044, 0.038))
+NOSTRIL_LOOPS = tuple((radius, radius) for radius in (0.010, 0.022, 0.032, 0.041, sphere.NOSTRIL_RADIUS, 0.058))
 EAR_LOOPS = tuple((0.012 + 0.016 * i, 0.03 + 0.034 * i) for i in range(12))
 
 
@@ -80,7 +80,7 @@ def strew(
     dense, sparse = (lattice(count) for count in counts)
     dense, sparse = dense[spacing(dense) < fine], sparse[spacing(sparse) >= fine]
     found = np.empty((0, 3))
-    for points, share in ((middle, 0.75), (dense, 1.0), (sparse, 1.0)):
+    for points, share in ((middle, 0.6), (dense, 1.0), (sparse, 1.0)):
         gap = spacing(points) * share
         kept = np.isfinite(gap) & ((points[:, 0] > 0.6 * gap) | (points is middle))  # else too near its mirror image
         points, least = points[kept], 2 * np.sin(np.minimum(gap[kept], 2) / 2)

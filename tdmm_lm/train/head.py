@@ -36,7 +36,7 @@ class Settings(Base):
     lip_weight: float = 3.0
     lid_weight: float = 4.0
     gap_weight: float = 20.0  # of the distance between the lips, and between the lids
-    lip_seal: float = 0.0007  # how far each lip is pressed beyond where the scan's lips meet
+    lip_seal: float = 0.0003  # how far each lip is pressed beyond where the scan's lips meet
 
 
 class Fitter:
@@ -53,7 +53,7 @@ class Fitter:
             self.weight[ring] = settings.lip_weight
         for ring in head.lids:
             self.weight[ring] = self.weight[self.twin[ring]] = settings.lid_weight
-        self.weight[sphere.below_neck(self.places, -0.03)] = 0
+        self.weight[sphere.below_neck(self.places, -0.05)] = 0
         above, below = np.array([
             (ring[i], ring[-i]) for ring in (*head.lips[2:11], *head.lids[:5]) for i in range(1, len(ring) // 2)
         ]).T
@@ -116,7 +116,7 @@ def main(settings: Settings, out: Path) -> None:
     everything = np.arange(fitter.control.half)
     ground = fitter.places * assemble.RADII + assemble.CENTRE
     surface = head.neutral[: scan.OUTSIDE] / 100
-    surface = surface + _sealed(head, settings.lip_seal)
+    surface = _without_shoulders(surface + _sealed(head, settings.lip_seal))
     neutral = fitter.symmetric(surface - ground, everything, settings.ridge_neutral)
 
     shapes, errors = {}, {}
@@ -184,6 +184,16 @@ def _sealed(head: scan.Scan, depth: float) -> Float[np.ndarray, "skin 3"]:
         share = np.exp(-(((i - 6.5) / 1.8) ** 2))
         height = sphere.inward(sphere.MOUTH, head.sphere[ring])[:, 1] / sphere.MOUTH_CONTACT[1]
         result[ring, 1] = -np.clip(height, -1, 1) * depth * share
+    return result
+
+
+def _without_shoulders(surface: Float[np.ndarray, "skin 3"]) -> Float[np.ndarray, "skin 3"]:
+    """The neck goes on straight below a slanting plane, where the scan widens into shoulders."""
+    low = surface[:, 1] + 0.45 * surface[:, 2] < -0.120
+    flat = surface[:, [0, 2]] - [0, -0.015]
+    shrink = np.minimum(1, 0.064 / np.maximum(np.linalg.norm(flat, axis=1), 1e-6))
+    result = surface.copy()
+    result[low] = np.stack([flat[:, 0] * shrink, surface[:, 1], flat[:, 1] * shrink - 0.015], 1)[low]
     return result
 
 
