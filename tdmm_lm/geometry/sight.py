@@ -11,19 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from tdmm_lm import landmarks
+from tdmm_lm import landmarks, rigs
+from tdmm_lm.flame_file import FlameArrays
 from tdmm_lm.geometry import embed
+from tdmm_lm.motion import face
 from tdmm_lm.rigs import Embedding
+from tdmm_lm.rigs.flame import FlameRig
 
 VIEWS = (0.0, -25.0, 25.0)  # degrees about Y from which the face is looked at
 PIXELS = 900
 LENS_DEGREES = 18.0
 SKIN, WHITE, IRIS = (0.85, 0.67, 0.56), (0.95, 0.95, 0.95), (0.25, 0.18, 0.12)
 IRIS_DEGREES = 24.0  # half the angle that an iris spans, seen from the eyeball's centre
+OPEN = 0.25  # radians that a jaw joint opens the mouth
 STRAY = 0.2  # inter-ocular distances: a place of the outline so far from where the rest puts it was not met
 
 _INDEX = {name: i for i, name in enumerate(landmarks.NAMES)}
@@ -123,6 +128,26 @@ def landmark(
     return result
 
 
+def landmark_flame(arrays: FlameArrays, model: Path) -> Embedding:
+    """All landmarks of a head in FLAME's format, which brings none: its jaw joint opens the mouth.
+
+    Raises:
+        ValueError: see `landmark`.
+    """
+    width = arrays.shapedirs_expression.shape[2]
+    nowhere = Embedding(np.zeros((len(landmarks.NAMES), 3), np.int64), np.zeros((len(landmarks.NAMES), 3), np.float32))
+    rig = FlameRig(
+        arrays, name="unmarked", expressions=[str(i) for i in range(width)], authority="joints",
+        lower=np.full(width, -1.0), upper=np.full(width, 1.0), uv=None, colours=np.ones_like(arrays.v_template),
+        landmarks=nowhere, eyes=(arrays.J_regressor @ arrays.v_template)[3:],
+    )
+    row = torch.zeros(1, width + face.POSE_CHANNELS)
+    row[0, face.layout(row.shape[1])["jaw"].start] = OPEN
+    head = rigs.load("head")
+    like = places_of(head.landmarks, head.template)
+    return landmark(arrays.v_template, arrays.faces, rig.vertices(row)[0].numpy(), like, model)
+
+
 def _filled(
     points: Float[np.ndarray, "places 3"], seen: Int[np.ndarray, " some"], like: Float[np.ndarray, "places 3"]
 ) -> Float[np.ndarray, "places 3"]:
@@ -139,18 +164,18 @@ def _filled(
 
 
 def _inner_lips(
-    camera: _Camera, seen: np.ndarray, opened: np.ndarray, faces: np.ndarray, allowed: np.ndarray, outer: Embedding
+    camera: _Camera, seen: np.ndarray, opened: np.ndarray, faces: np.ndarray, allowed: np.ndarray, lips_of: Embedding
 ) -> Embedding:
     """The inner lips, where the opened mouth shows them: nearest to the ray where it crosses the outer lips' depth."""
     lips = [i for i in _LIPS if i not in _INNER]
-    depth = float(((outer_places(outer, opened)[lips] - camera.position) @ -camera.axes[2]).mean())
+    depth = float(((places_of(lips_of, opened)[lips] - camera.position) @ -camera.axes[2]).mean())
     rays = camera.rays(seen[_INNER])
     points = camera.position + rays * (depth / (rays @ -camera.axes[2]))[:, None]
     facing = _towards(opened, faces, camera)
     return embed.nearest(opened, faces, points, allowed[_INNER] & facing)
 
 
-def outer_places(embedding: Embedding, vertices: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "places 3"]:
+def places_of(embedding: Embedding, vertices: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "places 3"]:
     """Where the landmarks lie on posed vertices."""
     return (vertices[embedding.vertices] * embedding.weights[..., None]).sum(1)
 
