@@ -1,22 +1,33 @@
 """Heads in FLAME's format: blend shapes, pose correctives and five joints with linear blend skinning (Li et al. 2017).
 
-Any head given as `FlameArrays` becomes a `FlameRig`; `import_flame` reads the owners' files once into a folder of
-safetensors, and `load` reads that folder.
+Any head given as `FlameArrays` becomes a `FlameRig`. The owners' files are read once, `read_owner` and `save`, into a
+folder of safetensors, which `load` reads. FLAME itself is not bundled: its owners give it to people with an account.
 """
 
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from tdmm_lm import rotations
-from tdmm_lm.flame_file import FlameArrays
+from tdmm_lm import bundle, rotations
+from tdmm_lm.files import replacing
+from tdmm_lm.flame_file import FlameArrays, read_owner
 from tdmm_lm.motion import face
 from tdmm_lm.rigs import Embedding, Rig
+
+NAME = "flame"  # of imported rigs, and of the clips that public FLAME files become
+FORMAT_VERSION = 1
+BOUND = 3.0  # of expression weights, which FLAME counts in standard deviations
+SKIN, SCLERA, IRIS, PUPIL = (0.86, 0.67, 0.57), (0.93, 0.92, 0.90), (0.36, 0.48, 0.50), (0.03, 0.03, 0.04)
 
 _CHUNK_FLOATS = 1 << 18  # coordinates posed at once: a megabyte stays in a core's cache
 
@@ -230,3 +241,68 @@ def _gray(pulled: np.ndarray) -> np.ndarray:
     for shift in (1, 2):  # prefix-xor of up to four bits
         code = code ^ (code >> shift)
     return code
+
+
+def save(arrays: FlameArrays, folder: str | Path, *, landmarks: Embedding) -> None:
+    """Write a head as a folder that `load` and ``--rig`` take: ``config.json`` and ``model.safetensors``."""
+    config = {
+        "format_version": FORMAT_VERSION, "name": NAME, "kind": "flame", "authority": "joints",
+        "expressions": [f"exp_{i:03d}" for i in range(arrays.shapedirs_expression.shape[2])], "bound": BOUND,
+        "licence": "as the owner of the imported file says; FLAME 2020 and 2023 are for non-commercial use",
+    }
+    tensors = {name: np.ascontiguousarray(getattr(arrays, name)) for name in FlameArrays.__dataclass_fields__}
+    tensors |= {
+        "landmark_vertices": np.ascontiguousarray(landmarks.vertices, np.int64),
+        "landmark_weights": np.ascontiguousarray(landmarks.weights, np.float32),
+    }
+    with replacing(folder) as beside:
+        beside.mkdir()
+        (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        save_file(tensors, beside / "model.safetensors")
+
+
+def import_flame(path: str | Path, folder: str | Path, *, landmarks: Embedding) -> FlameArrays:
+    """`read_owner`, then `save`."""
+    arrays = read_owner(path)
+    save(arrays, folder, landmarks=landmarks)
+    return arrays
+
+
+def load(folder: str | Path | None = None) -> FlameRig:
+    """An imported head; without a folder the one that ``$TDMM_FLAME`` names, or ``flame`` in the cache.
+
+    Raises:
+        FileNotFoundError: there is none; the message says how to get one.
+        ValueError: the folder was not written by `save`, or is damaged.
+    """
+    place = Path(folder or os.environ.get("TDMM_FLAME") or bundle.cache() / "flame")
+    if not (place / "config.json").is_file() or not (place / "model.safetensors").is_file():
+        raise FileNotFoundError(
+            f"rig flame: expected config.json and model.safetensors in {place}, found none; get FLAME from its owners "
+            f"(https://flame.is.tue.mpg.de) and run `tdmm import FILE -o {place}`, or point TDMM_FLAME at its folder."
+        )
+    try:
+        config, tensors = json.loads((place / "config.json").read_text()), load_file(place / "model.safetensors")
+        expressions, bound, version = config["expressions"], float(config["bound"]), config["format_version"]
+        landmarks = Embedding(tensors.pop("landmark_vertices"), tensors.pop("landmark_weights"))
+        arrays = FlameArrays(**tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{place}: expected a rig written by `tdmm import`, got a damaged one: {error}.") from None
+    if version != FORMAT_VERSION or config["kind"] != "flame":
+        raise ValueError(f"{place}: expected a flame rig of format {FORMAT_VERSION}, got {config['kind']} {version}.")
+    eyes = (arrays.J_regressor @ arrays.v_template)[3:]
+    return FlameRig(
+        arrays, name=NAME, expressions=expressions, authority="joints", lower=np.full(len(expressions), -bound),
+        upper=np.full(len(expressions), bound), uv=None, colours=_painted(arrays, eyes), landmarks=landmarks, eyes=eyes,
+    )
+
+
+def _painted(arrays: FlameArrays, eyes: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "vertices 3"]:
+    """Skin, and eyeballs (what hangs on the eye joints) with irises by their angle from straight ahead."""
+    colours = np.tile(np.array(SKIN, np.float32), (len(arrays.v_template), 1))
+    for joint, centre in zip((3, 4), eyes):
+        ball = np.flatnonzero(arrays.weights[:, joint] > 0.5)
+        away = arrays.v_template[ball] - centre
+        angle = np.degrees(np.arccos(np.clip(away[:, 2] / np.maximum(np.linalg.norm(away, axis=1), 1e-9), -1, 1)))
+        colours[ball] = np.where(angle[:, None] < 9, PUPIL, np.where(angle[:, None] < 24, IRIS, SCLERA))
+    return colours
