@@ -15,7 +15,7 @@ def pictures(count: int, height: int = 48, width: int = 64):
     """Frames whose left half is dark and whose brightness on the right grows with time."""
     for i in range(count):
         frame = np.zeros((height, width, 3), np.uint8)
-        frame[:, width // 2:] = 40 + 3 * i
+        frame[:, width // 2 :] = 40 + 3 * i
         yield frame
 
 
@@ -98,10 +98,13 @@ def test_sound_is_the_mean_of_the_channels(tmp_path: Path) -> None:
         next(video.read(path))
 
 
-@pytest.mark.parametrize(("content", "said"), [
-    (b"", "expected a video, got an empty file"),
-    (b"no video at all\n" * 400, "expected a video, got none or one that is cut off"),
-])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "expected a video, got an empty file"),
+        (b"no video at all\n" * 400, "expected a video, got none or one that is cut off"),
+    ],
+)
 def test_what_is_no_video_is_named(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "x.mp4"
     path.write_bytes(content)
