@@ -1,7 +1,8 @@
 """FLAME coefficients as numpy archives: reads what public trackers and data sets write, writes smplx's argument names.
 
-A clip keeps the file's number of expression weights under rig "flame". Angles are axis-angle in radians. `LAYOUTS`
-lists what is known; ``.flame.npz`` is written in the first, which ``smplx.FLAME(**arrays)`` takes without ``fps``.
+A clip has all of FLAME's 100 expression weights, under rig "flame"; those that a file lacks are zero. Angles are
+axis-angle in radians. `LAYOUTS` lists what is known; ``.flame.npz`` is written in the first, whose arrays (without
+``fps``) ``smplx.FLAME(num_betas=len(betas[0]), num_expression_coeffs=100)`` takes.
 """
 
 from collections.abc import Mapping
@@ -13,13 +14,13 @@ import torch
 from jaxtyping import Float
 
 from tdmm_lm import files, rotations
+from tdmm_lm.flame_file import EXPRESSIONS, SHAPES
 from tdmm_lm.formats import npz
 from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.rigs import Rig
 
 SUFFIXES = (".flame.npz",)
 RATES = ("fps", "mocap_frame_rate", "mocap_framerate", "frame_rate")  # where files say their rate, if they do
-MOST_EXPRESSIONS, MOST_SHAPES = 100, 300  # columns of released FLAME models
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,9 @@ def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
 
     where = f"{path}: {layout.expression}"
     expression = _rows(arrays[layout.expression], None, where)
-    if expression.shape[1] > MOST_EXPRESSIONS:
-        raise ValueError(f"{where}: expected at most {MOST_EXPRESSIONS} weights, got {expression.shape[1]}.")
+    if expression.shape[1] > EXPRESSIONS:
+        raise ValueError(f"{where}: expected at most {EXPRESSIONS} weights, got {expression.shape[1]}.")
+    expression = np.pad(expression, ((0, 0), (0, EXPRESSIONS - expression.shape[1])))
     parts: dict[str, np.ndarray] = {"expression": expression}
     for name, (group, width) in {**layout.needs, **layout.may}.items():
         if name in arrays:
@@ -112,7 +114,7 @@ def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
             _put(parts, group, np.broadcast_to(rows, (len(expression), width)).copy())
     shape = np.zeros(0, np.float32)
     if layout.shape in arrays and arrays[layout.shape].size:
-        shape = _rows(np.atleast_2d(arrays[layout.shape]), None, f"{path}: {layout.shape}").mean(0)[:MOST_SHAPES]
+        shape = _rows(np.atleast_2d(arrays[layout.shape]), None, f"{path}: {layout.shape}").mean(0)[:SHAPES]
     try:
         return face.assemble(parts, fps=fps, rig="flame", shape=shape)
     except ValueError as error:

@@ -176,6 +176,9 @@ def test_a_missing_model_says_how_to_get_it(tmp_path, monkeypatch):
         capturing.landmarker()
     with pytest.raises(FileNotFoundError, match=r"own\.task: expected MediaPipe's"):
         capturing.landmarker(tmp_path / "own.task")
+    (tmp_path / "own.task").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"own\.task: expected MediaPipe's face landmarker, got something else"):
+        capturing._Tracker(tmp_path / "own.task")
     (tmp_path / "face_landmarker.task").touch()
     assert capturing.landmarker() == tmp_path / "face_landmarker.task"
 
@@ -232,3 +235,21 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
         assert frames == 25 * seconds
         peaks.append(peak)
     assert peaks[1] - peaks[0] < 30, "MB; a decoded second is 8"
+
+
+def test_the_bundled_heads_root_is_where_capture_thinks():
+    from tdmm_lm import rigs
+
+    rig = rigs.load(capturing.RIG)
+    np.testing.assert_allclose(rig.eyes.mean(0) - formats.pivot(rig), capturing.ROOT_TO_EYES, atol=0.005)
+
+
+@real
+def test_a_turning_head_stays_in_its_place():
+    """A pose of the canonical face that turns about the rig's own root joint has no translation."""
+    arm = capturing.CANONICAL_EYES - capturing.ROOT_TO_EYES
+    turns = rotations.euler_yxz_to_matrix(torch.tensor([[0.0, 0, 0], [0.5, 0, 0], [0, 0.3, 0.2]])).double().numpy()
+    matrices = np.tile(np.eye(4), (3, 1, 1))
+    matrices[:, :3, :3] = turns
+    matrices[:, :3, 3] = 100 * (arm - turns @ arm + [0.1, 0.2, -0.5])
+    np.testing.assert_allclose(capturing._root(matrices), 0, atol=1e-6)
