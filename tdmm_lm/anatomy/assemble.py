@@ -17,6 +17,7 @@ RADII, CENTRE = np.array([0.086, 0.115, 0.098]), np.array([0.0, 0.015, 0.0])  # 
 IDENTITY_LAYERS = 2  # identities use the control points of this many layers, the wide ones
 SOCK, SOCKET = 0.005, 0.002  # how far each loop inside the mouth, or behind the lids, lies behind the next
 HAIR = 0.005  # thickness
+CUT = (-0.126, -0.45)  # the neck ends in the plane y = CUT[0] + CUT[1] * z
 PIVOT = np.array([0.0, -0.0055, 0.0182])  # where the jaw turns
 NECK_JOINT, ROOT_JOINT = np.array([0.0, -0.045, -0.010]), np.array([0.0, -0.110, -0.020])
 GAZE = {"Up": (-25.0, 0.0), "Down": (30.0, 0.0), "In": (0.0, -30.0), "Out": (0.0, 32.0)}  # left eye: pitch, yaw, degrees
@@ -125,6 +126,7 @@ def build(numbers: Numbers) -> Head:
     neutral = np.zeros((count, 3))
     neutral[:soft] = shared * RADII + CENTRE + np.concatenate([p[2] for p in pieces])
     neutral[:soft] += basis @ fields.symmetric(control, numbers.neutral)
+    neutral[skin.rim, 1] = CUT[0] + CUT[1] * neutral[skin.rim, 2]
     for name, solid in solids.items():
         neutral[regions[name]] = solid.points
     expression = np.zeros((count, len(ARKIT), 3))

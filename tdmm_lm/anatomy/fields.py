@@ -43,7 +43,7 @@ def controls() -> Controls:
     fine += [_loop(sphere.NOSTRIL, size, count) for size, count in (((0.001, 0.001), 1), ((0.03, 0.03), 6))]
     fine += [_loop(sphere.EAR, size, count) for size, count in (((0.01, 0.04), 2), ((0.05, 0.12), 10), ((0.10, 0.22), 16), ((0.16, 0.34), 20))]
     layers.append((np.concatenate(fine), 0.15))
-    layers.append(_strewn(0.042, 0.12, lambda p: p @ sphere.direction(0, -6) > np.cos(0.17)))
+    layers.append(_strewn(0.036, 0.11, lambda p: p @ sphere.direction(0, -8) > np.cos(0.2)))
     layers.append((np.concatenate([_past_rim(0.0), _past_rim(0.09), _past_rim(0.18)]), 0.26))
     places = np.concatenate([points for points, _ in layers])
     reach = np.concatenate([np.full(len(points), size) for points, size in layers])

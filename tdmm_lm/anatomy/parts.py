@@ -74,7 +74,7 @@ def teeth(*, upper: bool, count: int = 14, columns: int = 5) -> Part:
     along = np.linspace(-1, 1, steps + 1)
     turn = along * np.pi / 2 * 0.97
     power = 2 / 2.4
-    wide, deep, front = (0.0318, 0.0550, 0.0520) if upper else (0.0298, 0.0530, 0.0522)
+    wide, deep, front = (0.0318, 0.0538, 0.0518) if upper else (0.0298, 0.0518, 0.0515)
     curve = np.stack([wide * np.sign(turn) * abs(np.sin(turn)) ** power, front + deep * np.cos(turn) ** power], 1)
     tangent = np.gradient(curve, axis=0)
     normal = np.stack([tangent[:, 1], -tangent[:, 0]], 1) / np.linalg.norm(tangent, axis=1, keepdims=True)

@@ -36,7 +36,7 @@ class Skin:
 
     ``mouth`` (loops, vertices) and ``eyes`` (left and right; loops, vertices) hold vertex numbers, loops from inside
     outwards, each counter-clockwise as seen from the front from its corner on the person's left (for the right eye,
-    mirrored: clockwise, from its corner on the person's right).
+    mirrored: clockwise, from its corner on the person's right). ``rim`` is the lower end of the neck.
     """
 
     places: Float[np.ndarray, "vertices 3"]
@@ -44,6 +44,7 @@ class Skin:
     mirror: Int[np.ndarray, " vertices"]
     mouth: Int[np.ndarray, "loops lips"]
     eyes: tuple[Int[np.ndarray, "loops lids"], Int[np.ndarray, "loops lids"]]
+    rim: Int[np.ndarray, " rim"]
 
 
 # Where the hair begins: elevation by azimuth (0 in front, 180 behind), degrees.
@@ -163,7 +164,7 @@ def skin() -> Skin:
     whole = np.empty((len(MOUTH_LOOPS), LIPS), int)
     whole[:, around] = grids[0]
     whole[:, quarter : 3 * quarter + 1] = mirror[grids[0]][:, ::-1]
-    return Skin(places, faces, mirror, whole, (grids[1], mirror[grids[1]]))
+    return Skin(places, faces, mirror, whole, (grids[1], mirror[grids[1]]), np.union1d(grids[4], mirror[grids[4]]))
 
 
 def strips(grid: Int[np.ndarray, "loops count"], *, closed: bool) -> Int[np.ndarray, "faces 3"]:

@@ -36,7 +36,8 @@ class Settings(Base):
     lip_weight: float = 3.0
     lid_weight: float = 4.0
     gap_weight: float = 20.0  # of the distance between the lips, and between the lids
-    lip_seal: float = 0.0003  # how far each lip is pressed beyond where the scan's lips meet
+    lid_overlap: float = 0.0003  # how far the upper lid goes past the lower one in a blink
+    lip_seal: float = 0.0005  # how far each lip is pressed beyond where the scan's lips meet
 
 
 class Fitter:
@@ -122,6 +123,8 @@ def main(settings: Settings, out: Path) -> None:
     shapes, errors = {}, {}
     for name in assemble.fitted():
         target = _target(head, name)
+        if name == "eyeBlinkLeft":
+            target = _shut(head, target, settings.lid_overlap)
         one_sided = assemble.opposite(name) is not None
         shapes[name] = fitter.shape(target, one_sided=one_sided, settings=settings)
         vectors = np.zeros((len(fitter.control.places), 3))
@@ -187,9 +190,19 @@ def _sealed(head: scan.Scan, depth: float) -> Float[np.ndarray, "skin 3"]:
     return result
 
 
+def _shut(head: scan.Scan, blink: Float[np.ndarray, "skin 3"], overlap: float) -> Float[np.ndarray, "skin 3"]:
+    """A blink that closes: the scan's leaves a slit, which its upper lid crosses here."""
+    result, closed = blink.copy(), head.neutral[: scan.OUTSIDE] / 100 + blink
+    for ring in head.lids:
+        for i in range(1, len(ring) // 2):
+            slit = closed[ring[i]] - closed[ring[-i]]
+            result[ring[i]] -= slit * (slit[1] > 0) + [0, overlap, 0]
+    return result
+
+
 def _without_shoulders(surface: Float[np.ndarray, "skin 3"]) -> Float[np.ndarray, "skin 3"]:
     """The neck goes on straight below a slanting plane, where the scan widens into shoulders."""
-    low = surface[:, 1] + 0.45 * surface[:, 2] < -0.120
+    low = surface[:, 1] < assemble.CUT[0] + assemble.CUT[1] * surface[:, 2] + 0.006
     flat = surface[:, [0, 2]] - [0, -0.015]
     shrink = np.minimum(1, 0.064 / np.maximum(np.linalg.norm(flat, axis=1), 1e-6))
     result = surface.copy()
