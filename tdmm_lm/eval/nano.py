@@ -4,7 +4,7 @@
 real recordings with what `observe` measures on the same source. No model grades itself.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from rich.progress import track
 
 from tdmm_lm import bundle, codec, report, rigs
 from tdmm_lm.corpus import caption, labels, perform, prompts, reading
+from tdmm_lm.corpus import recordings as sources
 from tdmm_lm.lm import generate
+from tdmm_lm.motion import MotionClip
 from tdmm_lm.observe import Observation
 from tdmm_lm.observe import run as observing
-from tdmm_lm.sample import Sample
 
 Figures = dict[str, dict[str, Any]]
 
@@ -105,9 +106,14 @@ def performed(bench: Bench, *, n: int = 500) -> Figures:
     return result
 
 
-def recorded(bench: Bench, samples: Iterable[Sample]) -> Figures:
+def recordings(folder: Path) -> Iterator[MotionClip]:
+    """The held-out real clips of the data folder: every fifth GRID sentence, FACEGOOD's held-out take."""
+    for source in sources.SOURCES.values():
+        yield from (sample.clips["face"] for sample in source(folder) if sample.split == "test")
+
+
+def recorded(bench: Bench, clips: Sequence[MotionClip]) -> Figures:
     """Descriptions of real recordings against `observe` on the source, beside the best constant description."""
-    clips = [sample.clips["face"] for sample in samples]
     seen = [observing.run(clip, rigs.load(clip.rig)) for clip in track(clips, "observing recordings")]
     codes = [codec.tokenize(bench.network, clip) for clip in clips]
     said = [caption.parse(text) for text in generate.describe_batch(bench.lm, codes)]
