@@ -22,6 +22,8 @@ WEIGHTS = {"lids": 2.0, "lips": 1.5, "pupils": 6.0, "jaw": 0.7, "forehead": 0.7}
 
 NOISE = 0.0016  # inter-ocular distances (0.1 mm): what a landmark may be off by
 STEP = 0.3  # weight: how far a frame may lie from the one before, at no great cost
+RIVALRY = 0.5  # in shares of what either shape of a pair does alone
+OPPOSITES = (("eyeBlinkLeft", "eyeWideLeft"), ("eyeBlinkRight", "eyeWideRight"))
 SPARSITY = 0.005  # weight: what a shape must reach before it is taken to be there
 
 
@@ -97,11 +99,27 @@ class _Shapes:
         self.hessian = gram + np.eye(size) / STEP**2
         # what moves the surface in a way that no other shape explains sets the price of being there at all
         alone = 1 / np.diag(np.linalg.inv(self.hessian))
+        self._oppose(alone, rig.expressions)
         self.lower, self.upper = rig.lower.astype(np.float64), rig.upper.astype(np.float64)
         self.price = np.where(self.lower >= 0, SPARSITY * alone, 0.0)
         self.last = np.clip(np.zeros(size), self.lower, self.upper)
         rest = measure.places(torch.zeros(1, size + face.POSE_CHANNELS), rig)[0, list(measure.PUPILS)]
         self.poles = (rest - rig.eyes).astype(np.float64) / rig.interocular
+
+    def _oppose(self, alone: Float[np.ndarray, " n"], names: tuple[str, ...]) -> None:
+        """A price on the product of opposites, up to what keeps the programme convex.
+
+        Where one head's lid moves a little unlike another's, half a blink would otherwise come out as more than half a
+        blink and a third of wide open eyes.
+        """
+        inverse = np.linalg.inv(self.hessian)
+        for pair in OPPOSITES:
+            if set(pair) <= set(names):
+                i, j = (names.index(name) for name in pair)
+                between = np.linalg.inv(inverse[np.ix_([i, j], [i, j])])[0, 1]  # given all other shapes
+                price = max(0.0, min(RIVALRY * np.sqrt(alone[i] * alone[j]), -1.9 * between))
+                self.hessian[[i, j], [j, i]] += price
+        assert np.linalg.eigvalsh(self.hessian)[0] > 0
 
     def __call__(self, geometry: Geometry) -> dict[str, np.ndarray]:
         target = geometry.displacement.astype(np.float64)
