@@ -1,4 +1,4 @@
-"""The bundled language model's own figures: both directions on held-out performances and prompts, and on real recordings.
+"""The bundled language model in figures: both directions on held-out performances and prompts, and real recordings.
 
 tdmm bench nano
 """

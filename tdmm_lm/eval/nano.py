@@ -1,4 +1,4 @@
-"""What the bundled nano model can do, in figures: performances it never met, prompts in words it never met, real people.
+"""What the bundled nano model can do, in figures: performances it never met, prompts in new words, real people.
 
 `described` and `performed` measure both directions on the corpus's held-out split; `recorded` compares descriptions of
 real recordings with what `observe` measures on the same source. No model grades itself.
