@@ -140,7 +140,7 @@ def _blink(t: Curve, moment: float, rng: np.random.Generator) -> Curve:
 def _speech(score: Score, t: Curve, rng: np.random.Generator) -> tuple[Weights, Curve]:
     """Weights of the syllables, and 0..1 where speech goes on."""
     result, speaking = np.zeros((len(t), len(ARKIT))), np.zeros(len(t))
-    loud, rate = rng.uniform(0.75, 1.15), rng.uniform(3.2, 5.5)
+    loud, rate = rng.uniform(0.75, 1.15), rng.uniform(3.0, 4.8)
     for heard, stop in score.speech:
         start = max(0.0, heard - LEAD)
         length = stop - start
@@ -152,7 +152,7 @@ def _speech(score: Score, t: Curve, rng: np.random.Generator) -> tuple[Weights, 
         width = np.diff(borders)
         middles = (borders[:-1] + borders[1:]) / 2
         for kinds, centres, widths, chances in (
-            (VOWELS, middles, width * 1.25, (0.35, 0.3, 0.17, 0.18)),
+            (VOWELS, middles, width * 1.6, (0.35, 0.3, 0.17, 0.18)),
             (CLOSURES, borders[1:-1], width[1:] * 0.7, (0.3, 0.2, 0.5)),
         ):
             if not len(centres):
@@ -161,9 +161,7 @@ def _speech(score: Score, t: Curve, rng: np.random.Generator) -> tuple[Weights, 
             for row, shapes in zip(table, kinds):
                 row[[ARKIT.index(name) for name in shapes]] = list(shapes.values())
             peaks = (
-                table[rng.choice(len(kinds), len(centres), p=chances)]
-                * rng.uniform(0.6, 1.15, (len(centres), 1))
-                * loud
+                table[rng.choice(len(kinds), len(centres), p=chances)] * rng.uniform(0.4, 1.1, (len(centres), 1)) * loud
             )
             distance = np.abs(t[:, None] - centres) / widths
             result += (np.cos(np.pi * np.minimum(distance, 0.5)) ** 2) @ peaks

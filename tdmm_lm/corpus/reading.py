@@ -43,7 +43,8 @@ def _verb(clause: str) -> str:
     forms = "|".join(re.escape(form) for form in sorted({first, third(first), ing(first)}, key=len, reverse=True))
     rest = re.escape(rest).replace(r"\{their\}\ \{side\}", rf"(?:{THEIR} (?:left|right)|one(?: side)?)")
     rest = rest.replace(r"\{their\}", THEIR).replace(r"\{side\}", r"(?:left|right)")
-    return rf"(?:{forms})" + (rf"\ {rest}" if rest else "")
+    rest = rf"(?:\ {rest})?" if rest.startswith("with") else rf"\ {rest}" if rest else ""
+    return rf"(?:{forms}){rest}"
 
 
 @lru_cache(maxsize=1)
@@ -129,19 +130,21 @@ def parse(text: str) -> Reading:
     gestures: list[tuple[str, int]] = []
     gaze, blinks, speech = "front", None, None
     for segment in re.split(r"[.,;:!?\n]| then | and | while ", f" {text.lower()} "):
+        denied = NOT.search(segment)
+        said = segment[: denied.start()] if denied else segment  # "nods without blinking", "without the nod"
         found = sorted(
             (match.start(), match.end(), family)
             for family, pattern in _mentions()
-            if (match := pattern.search(segment))
+            if (match := pattern.search(segment if family == "neutral" else said))  # "no expression"
         )
-        outside = segment
+        outside = said
         for start, stop, family in found:
             outside = outside.replace(segment[start:stop], " ")  # the left eye of a wink is no glance to the left
             if not shown or shown[-1][0] != family:
                 shown.append((family, _level(segment)))
             elif not shown[-1][1]:
                 shown[-1] = (family, _level(segment))
-        gesture = _gesture(segment)
+        gesture = _gesture(said)
         if gesture != "none":
             gestures.append((gesture, _number(segment)))
         elif EYES.search(outside) and gaze == "front" and "blink" not in segment:
