@@ -6,7 +6,7 @@ and fro of the lips' gap or of the mouth's width, close to one another, whatever
 All lengths are in inter-ocular distances (about 64 mm). Thresholds were set on 800 sentences of one GRID talker.
 """
 
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -20,12 +20,14 @@ SLOWEST = 0.5  # seconds between 15 and 85 % of a move: longer is an expression'
 SPEEDS = (0.12, 0.2)  # a second, over the same stretch: slower is a held face's swaying
 PAUSE = 0.4  # seconds between the end of a move and the next: longer, and a new run begins
 MOVES, SURE = 3, (0.03, 0.05)  # so many moves of one curve, so large, in a run: an opening and a closing are an expression
+WORD, NEAR = 0.8, 1.2  # seconds: an opening and closing so short is a word where another run lies so near
 DRAWL = 0.2  # seconds: a longer move of the width at a run's beginning or end is an expression's
-CLOSED, AJAR = 5, 0.025  # percentile of the gap over the clip that is closed; how much more is not quite shut
+CLOSED, AJAR = 5, 0.05  # percentile of the gap over the clip that is closed; how much more is not quite shut
 REACH = 0.3  # seconds before and after a run in which a mouth not quite shut still belongs to it
-LEAD = 0.18  # seconds: so much sooner than it sounds a mouth begins to move; it ends with the sound
+LEAD, EARLY = 0.18, 0.15  # seconds, and share of the run: the lesser is how soon before it sounds a mouth begins to move
 CUT = 0.06  # seconds: a run so near to the clip's beginning or end is cut by it and lasts until there
-BEGUN, DONE = 0.05, 0.9  # shares of the first and the last move that are over when the movement begins and ends
+BEGUN, DONE = 0.05, 0.9  # shares of the first and the last move that are over when the movement begins and ends,
+CREEP = 0.12  # seconds: not more than that before 15 or after 85 %
 WIDE = 0.25  # a mean move of the gap that counts as intensity 1
 
 
@@ -47,14 +49,21 @@ def find(mouth: Float[np.ndarray, "frames 2"], fps: float) -> list[Event]:
     """
     curves = events.smooth(mouth, fps, SMOOTHING)
     ajar = curves[:, 0] - np.percentile(curves[:, 0], CLOSED) > AJAR
-    found: list[Event] = []
-    run: list[Move] = []
+    runs: list[list[Move]] = []
     for move in sorted(move for curve in (0, 1) for move in _moves(curves[:, curve], curve, fps)):
-        if run and move.start - max(before.stop for before in run) > PAUSE * fps:
-            found += _event(run, ajar, fps)
-            run = []
-        run.append(move)
-    return found + _event(run, ajar, fps)
+        if runs and move.start - _stop(runs[-1]) <= PAUSE * fps:
+            runs[-1].append(move)
+        else:
+            runs.append([move])
+    runs = [run for run in map(_trimmed, runs, repeat(fps)) if _spoken(run, 2)]
+    able = [_spoken(run, MOVES) or _stop(run) - run[0].start <= WORD * fps for run in runs]
+    close = [b[0].start - _stop(a) <= NEAR * fps for a, b in pairwise(runs)]
+    found: list[Event] = []
+    for i, run in enumerate(runs):
+        beside = (i > 0 and able[i - 1] and close[i - 1]) or (i + 1 < len(runs) and able[i + 1] and close[i])
+        if _spoken(run, MOVES) or (able[i] and beside):
+            found.append(_event(run, ajar, fps, after=found[-1].offset if found else 0.0))
+    return found
 
 
 def share(found: list[Event], seconds: float) -> float:
@@ -78,6 +87,7 @@ def _moves(curve: Float[np.ndarray, " frames"], which: int, fps: float) -> list[
         begin, start, stop, end = (a.frame + _reached(done, share) for share in (BEGUN, 0.15, 0.85, DONE))
         seconds = (stop - start) / fps
         if seconds <= SLOWEST and 0.7 * size >= SPEEDS[which] * seconds:
+            begin, end = max(begin, start - CREEP * fps), min(end, stop + CREEP * fps)
             result.append(Move(begin, start, stop, end, size, which))
     return result
 
@@ -88,21 +98,27 @@ def _reached(done: Float[np.ndarray, " part"], share: float) -> float:
     return before + float((share - done[before]) / (done[before + 1] - done[before]))
 
 
-def _event(run: list[Move], ajar: Bool[np.ndarray, " frames"], fps: float) -> list[Event]:
-    """The run as an event, or nothing where it is none."""
-    run = _trimmed(run, fps)
-    if not any(sum(move.curve == curve and move.size >= SURE[curve] for move in run) >= MOVES for curve in (0, 1)):
-        return []
+def _stop(run: list[Move]) -> float:
+    return max(move.stop for move in run)
+
+
+def _spoken(run: list[Move], moves: int) -> bool:
+    """Whether one curve makes so many sure moves."""
+    return any(sum(move.curve == curve and move.size >= SURE[curve] for move in run) >= moves for curve in (0, 1))
+
+
+def _event(run: list[Move], ajar: Bool[np.ndarray, " frames"], fps: float, *, after: float) -> Event:
     seconds = len(ajar) / fps
     onset = _open(ajar, run[0].begin, -1, fps) / fps
-    onset = 0.0 if onset < CUT else onset + LEAD
     offset = _open(ajar, max(move.end for move in run), 1, fps) / fps
-    offset = max(onset, seconds if seconds - offset < CUT else offset)
+    onset = 0.0 if onset < CUT else onset + min(LEAD, EARLY * (offset - onset))
+    offset = seconds if seconds - offset < CUT else offset
+    onset = min(max(onset, after), offset)
     largest = max(run, key=lambda move: (move.curve == 0, move.size))
     apex = float(np.clip((largest.start + largest.stop) / 2 / fps, onset, offset))
     sizes = [move.size for move in run if move.curve == 0]
     intensity = min(1.0, float(np.mean(sizes or [0.0])) / WIDE)
-    return [Event("speech", "speech", onset, apex, offset, intensity, count=max(1, (len(sizes) + 1) // 2))]
+    return Event("speech", "speech", onset, apex, offset, intensity, count=max(1, (len(sizes) + 1) // 2))
 
 
 def _trimmed(run: list[Move], fps: float) -> list[Move]:
