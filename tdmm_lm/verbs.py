@@ -247,11 +247,13 @@ def export(adapter: Path, out: Path) -> str:
 
 def import_rig(file: Path, output: Path) -> str:
     """A FLAME file of its owner's as a folder that `--rig` takes."""
-    from tdmm_lm.geometry import embed
+    from tdmm_lm import flame_file
+    from tdmm_lm.formats import video
+    from tdmm_lm.geometry import sight
     from tdmm_lm.rigs import flame
 
-    arrays = flame.read_owner(file)
-    flame.save(arrays, output, landmarks=embed.by_position(arrays.v_template, arrays.faces))
+    arrays = flame_file.read_owner(file)
+    flame.save(arrays, output, landmarks=sight.landmark_flame(arrays, video.landmarker()))
     return f"{len(arrays.v_template)} vertices -> {output}"
 
 
