@@ -63,6 +63,8 @@ class _Folded:
 class FlameRig(Rig):
     """A head in FLAME's format; ``arrays`` is the model, the rest is what `Rig` says.
 
+    Where joints are authoritative, rows may have fewer expression weights than the rig: the others are zero.
+
     Raises:
         ValueError: names, bounds, colours, texture coordinates or eyes do not fit the arrays.
     """
@@ -128,19 +130,21 @@ class FlameRig(Rig):
         shape: Float[Tensor, " identity"] | None = None,
         subset: Int[Tensor, " some"] | None = None,
     ) -> Float[Tensor, "frames some 3"]:
-        width = len(self.expressions) + face.POSE_CHANNELS
-        if values.ndim != 2 or values.shape[1] != width:
-            raise ValueError(f"rig {self.name}: expected values of shape (frames, {width}), got {tuple(values.shape)}.")
+        width, most = values.shape[-1] - face.POSE_CHANNELS, len(self.expressions)
+        least = 1 if self.authority == "joints" else most  # FLAME files give any number of leading coefficients
+        if values.ndim != 2 or not least <= width <= most:
+            wanted, got = f"(frames, {most} + {face.POSE_CHANNELS})", tuple(values.shape)
+            raise ValueError(f"rig {self.name}: expected values of shape {wanted}, got {got}.")
         folded = self._fold(values, shape, subset)
-        parts = {name: values[:, channels] for name, channels in face.layout(width).items()}
+        parts = {name: values[:, channels] for name, channels in face.layout(values.shape[1]).items()}
         turns = torch.cat([parts["head"], parts["neck"], parts["jaw"], parts["eyes"]], 1).unflatten(1, (5, 3))
         tracked = values.requires_grad and torch.is_grad_enabled()  # zeros are skipped where no gradient is wanted
         moves = [True] * 5 if tracked else turns.abs().sum((0, 2)).gt(0).tolist()
 
         local = rotations.axis_angle_to_matrix(turns)
-        rest = folded.joints + (parts["expression"] @ folded.joint_shapes).unflatten(1, (5, 3))
+        rest = folded.joints + (parts["expression"] @ folded.joint_shapes[:width]).unflatten(1, (5, 3))
         rotation, offset = self._chain(local, rest, parts["translation"])
-        drivers, directions = parts["expression"], folded.shapes
+        drivers, directions = parts["expression"], folded.shapes[:width]
         if folded.correctives is not None and any(moves[1:]):
             features = (local[:, 1:] - torch.eye(3, dtype=values.dtype, device=values.device)).flatten(1)
             drivers, directions = torch.cat([drivers, features], 1), torch.cat([directions, folded.correctives])

@@ -134,6 +134,12 @@ def test_identities_are_not_mixed_up_and_may_be_short() -> None:
     assert (rig.vertices(values, one) - first).abs().max() > 1e-3
 
 
+def test_flame_clips_may_have_fewer_expression_weights() -> None:
+    rig, values = rig_of(arrays()), clip_values(3, 5)
+    values[:, 2:5] = 0
+    assert torch.allclose(rig.vertices(torch.cat([values[:, :2], values[:, 5:]], 1)), rig.vertices(values), atol=1e-6)
+
+
 def test_gradients_are_right_also_at_rest() -> None:
     rig = rig_of(arrays(vertices=12, dense=True))
     for values in (torch.zeros(2, 23, dtype=torch.float64), clip_values(2, 5).double()):
@@ -142,8 +148,13 @@ def test_gradients_are_right_also_at_rest() -> None:
 
 def test_wrong_sizes_are_named() -> None:
     rig = rig_of(arrays())
-    with pytest.raises(ValueError, match=r"rig made_up: expected values of shape \(frames, 23\), got \(4, 22\)"):
+    for wrong in (24, 18):
+        with pytest.raises(ValueError, match=rf"rig made_up: .* \(frames, 5 \+ 18\), got \(4, {wrong}\)"):
+            rig.vertices(torch.zeros(4, wrong))
+    rig.authority = "shapes"
+    with pytest.raises(ValueError, match=r"expected values of shape \(frames, 5 \+ 18\), got \(4, 22\)"):
         rig.vertices(torch.zeros(4, 22))
+    rig.authority = "joints"
     with pytest.raises(ValueError, match="at most 7 identity numbers, got 8"):
         rig.vertices(torch.zeros(4, 23), torch.zeros(8))
     model = arrays()
