@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import Field, model_validator
+from rich.progress import track
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM, TrainerCallback
 from trl import SFTConfig, SFTTrainer
@@ -135,24 +136,19 @@ def packed(settings: Settings, tokenizer: Any, grown: vocab.MotionVocab, output:
     known = tasks.load(_found(settings.tasks))
     kind = grown[next(iter(settings.codecs))]
 
-    def made() -> Iterator[dict[str, list[int]]]:
-        talks = data.conversations(
-            rows(settings.corpus), known, kind=kind, per_row=settings.per_row, seed=settings.seed
-        )
-        encoded = (data.encode(messages, tokenizer, grown) for messages in talks)
-        yield from data.pack(encoded, settings.length, tokenizer.pad_token_id or tokenizer.eos_token_id)
-
-    features = datasets.Features({
-        "input_ids": datasets.List(datasets.Value("int32")), "position_ids": datasets.List(datasets.Value("int16")),
-        "answers": datasets.List(datasets.Value("int8")),
-    })
+    talks = data.conversations(rows(settings.corpus), known, kind=kind, per_row=settings.per_row, seed=settings.seed)
+    encoded = (data.encode(messages, tokenizer, grown) for messages in talks)
+    pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    made = list(data.pack(track(encoded, "packing conversations"), settings.length, pad_id))
+    if not made:
+        raise ValueError(f"corpus: expected conversations of at most {settings.length} tokens, got none.")
+    order = np.random.default_rng(settings.seed).permutation(len(made))
+    columns = {
+        key: np.stack([np.asarray(made[i][key], width) for i in order])
+        for key, width in (("input_ids", np.int32), ("position_ids", np.int32), ("answers", np.int8))
+    }
     with replacing(kept) as folder:
-        made_rows = datasets.Dataset.from_generator(
-            made, features=features, cache_dir=str(output / "cache"), split="train", fingerprint=None
-        )
-        if not len(made_rows):
-            raise ValueError(f"corpus: expected conversations of at most {settings.length} tokens, got none.")
-        made_rows.shuffle(seed=settings.seed).flatten_indices().save_to_disk(str(folder))
+        datasets.Dataset.from_dict(columns).save_to_disk(str(folder))
     return datasets.load_from_disk(str(kept))
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from tdmm_lm import codec
 from tdmm_lm.lm import extend, generate, text
 
-WORDS = "the a woman man smiles broadly nods twice shakes head looks left up slowly blinks frowns describe motion 0 1 2 3 s".split()
+WORDS = ["the", "a", "woman", "man", "smiles", "broadly", "nods", "twice", "shakes", "head", "looks", "left", "up", "slowly", "blinks", "frowns", "describe", "motion", "0", "1", "2", "3", "s"]
 
 
 class FakeCodec:
