@@ -62,14 +62,14 @@ def expression(shown: Shown, rng: np.random.Generator, split: str = "train", *, 
         )
     assert word.verb is not None
     adverb = say.adverbs[shown.level].pick(rng, split)
-    if shown.level == "strong" and word.strongly is not None and (not word.strongly or rng.random() < 0.6):
-        adverb = word.strongly
+    if word.strongly and (word.strongly == ("",) or (shown.level == "strong" and rng.random() < 0.6)):
+        adverb = _one(rng, word.strongly)
     verb = word.verb.replace("{side}", shown.side)
     if word.sided and shown.side == "both":  # observed, and not clear on which side
         verb = word.verb.replace("{their} {side} eye", "one eye").replace("{their} {side}", "one side")
     way = "{verb}" if plain else say.expression["verb"].pick(rng, split)
     if way == "{verb}":
-        before = adverb.endswith("ly") and adverb != word.strongly and " " not in adverb and rng.random() < 0.3
+        before = adverb.endswith("ly") and adverb not in word.strongly and " " not in adverb and rng.random() < 0.3
         return f"{adverb} +{verb}" if before else f"+{verb} {adverb}"
     first, _, rest = verb.partition(" ")
     return way.replace("{verbing}", f"{ing(first)} {rest} {adverb}").replace("{verb}", f"{verb} {adverb}")
@@ -163,7 +163,8 @@ def prompt(labels: Labels, rng: np.random.Generator, *, split: str = "train") ->
     text = conjugate(text, {"they": "pronoun"}.get(form.group(1), form.group(1)), pronoun)
     frame = frame.replace("{subject}", article + noun).replace("{they}", PRONOUNS[pronoun][0])
     frame = frame.replace("{plain}", "person" if noun == "someone" else noun)
-    return tidy(frame.replace(form.group(0), text))
+    text = tidy(frame.replace(form.group(0), text))
+    return text[0].upper() + text[1:] + "." if rng.random() < 0.2 else text  # some people write whole sentences
 
 
 def describe(labels: Labels, rng: np.random.Generator, style: Style = "full", *, split: str = "train") -> str:

@@ -38,7 +38,8 @@ def edit(score: Score, rng: np.random.Generator, *, split: str = "train") -> tup
     for kind in rng.choice(KINDS, len(KINDS), replace=False, p=CHANCES / CHANCES.sum()):
         made = makers[str(kind)](score, rng, split, str(kind))
         if made:
-            return tidy(made[0]), made[1]
+            text = tidy(made[0])
+            return text[0].upper() + text[1:] + "." if rng.random() < 0.2 else text, made[1]
     raise AssertionError("a gesture can always be asked for")
 
 

@@ -34,7 +34,7 @@ class Word(Settings):
     verb: str | None = None
     adjective: str | None = None
     noun: str | None = None
-    strongly: str | None = None
+    strongly: tuple[str, ...] = ()
     sided: bool = False
     intensity: Range = (0.15, 1.0)
     attack: Range | None = None

@@ -67,7 +67,7 @@ def _levels() -> tuple[tuple[str, re.Pattern[str]], ...]:
         ways = [
             way for table in (say.adverbs, say.degrees, say.sizes, say.amounts) for way in table[level].train if way
         ]
-        ways += [word.strongly for word in lexicon().words.values() if word.strongly] if level == "strong" else []
+        ways += [way for word in lexicon().words.values() for way in word.strongly if way] if level == "strong" else []
         ways.append({"slight": "slight", "clear": "clear", "strong": "strong"}[level])
         result.append(
             (level, re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(set(ways), key=len, reverse=True)))})\b"))
