@@ -29,17 +29,24 @@ nano: $(VENV)/.dev
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
 
+# VTK draws without a display, but through EGL and a software renderer, which bare containers lack.
+$(VENV)/.egl:
+	@mkdir -p $(VENV)
+	@ldconfig -p | grep -q libEGL.so.1 || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq libegl1 libgl1-mesa-dri; } \
+	  || echo "rendering needs libEGL: apt-get install libegl1 libgl1-mesa-dri" >&2
+	@touch $@
+
 $(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet "$(TORCH)"
 	touch $@
 
-$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+$(VENV)/.demo: $(VENV)/.torch $(VENV)/.egl pyproject.toml
 	$(BIN)/pip install --quiet -e ".[render]"
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.torch pyproject.toml
+$(VENV)/.dev: $(VENV)/.torch $(VENV)/.egl pyproject.toml
 	$(BIN)/pip install --quiet -e ".[dev]"
 	$(BIN)/pip install --quiet --no-deps flame-pytorch
 	touch $@
