@@ -51,5 +51,13 @@ $(VENV)/.dev: $(VENV)/.torch $(VENV)/.egl pyproject.toml
 	$(BIN)/pip install --quiet --no-deps flame-pytorch
 	touch $@
 
+# The CPU build of vLLM wants a torch and transformers of its own; four of its companions break every import of those.
+.venv-vllm/.installed: tests/e2e/vllm-requirements.txt
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet --upgrade pip
+	.venv-vllm/bin/pip install --quiet -r $<
+	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	touch $@
+
 clean:
 	rm -rf $(VENV) .venv-vllm out runs dist build
