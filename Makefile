@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 	$(BIN)/tdmm demo
 
 test: $(VENV)/.dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not vllm"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
