@@ -21,6 +21,7 @@ Curve = Float[np.ndarray, " frames"]
 Weights = Float[np.ndarray, "frames arkit"]
 
 VARIATION = 0.2  # of each shape's share in an expression, between people
+PARTING = ("tongue", "jawOpen", "mouthClose", "mouthFunnel", "mouthUpperUp", "mouthLowerDown")  # a resting mouth is shut
 UNEVEN = 0.08  # of a shape's weight, between the two sides of one face
 LEAD = 0.15  # seconds: a mouth moves before it sounds; a score's speech is what is heard
 SPEAKING_JAW = 0.35  # what is left of an expression's open jaw while the person speaks
@@ -245,7 +246,7 @@ def perform(score: Score) -> MotionClip:
     moved = np.clip(person.normal(0, 0.012, len(ARKIT)), 0, 0.03) + 0.006 * np.abs(
         noise(person, t, len(ARKIT), low=0.1, high=0.8)
     )
-    moved[:, [ARKIT.index("tongueOut"), ARKIT.index("mouthClose")]] = 0
+    moved[:, [name.startswith(PARTING) for name in ARKIT]] = 0
     moved += _expressions(score, t, person, speaking) + speech + _gaze(score, t, look)
     moved = limit(moved)
     for moment in score.blinks:
