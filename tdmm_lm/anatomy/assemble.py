@@ -15,7 +15,8 @@ from tdmm_lm.motion.face import ARKIT
 
 RADII, CENTRE = np.array([0.086, 0.115, 0.098]), np.array([0.0, 0.015, 0.0])  # the ellipsoid that fields start from
 IDENTITY_LAYERS = 2  # identities use the control points of this many layers, the wide ones
-SOCK, SOCKET = 0.005, 0.002  # how far each loop inside the mouth, or behind the lids, lies behind the next
+# From each loop inside the mouth, behind the lids or in a nostril to the next.
+SOCK, SOCKET, CAVITY = (0.0, 0.0, -0.005), (0.0, 0.0, -0.002), (0.0, 0.003, -0.002)
 HAIR = 0.005  # thickness
 CUT = (-0.126, -0.45)  # the neck ends in the plane y = CUT[0] + CUT[1] * z
 PIVOT = np.array([0.0, -0.0055, 0.0182])  # where the jaw turns
@@ -84,15 +85,14 @@ def roots(skin: topology.Skin) -> tuple[Float[np.ndarray, "vertices 3"], Float[n
     The bags inside mouth and lids follow the edge of their hole and lie behind it.
     """
     places, offset = skin.places.copy(), np.zeros_like(skin.places)
-    hole = topology.MOUTH_LOOPS.index(sphere.MOUTH_HOLE)
-    for i in range(hole):
-        places[skin.mouth[i]] = skin.places[skin.mouth[hole]]
-        offset[skin.mouth[i], 2] = -SOCK * (hole - i)
-    hole = topology.EYE_LOOPS.index(sphere.EYE_HOLE)
-    for eye in skin.eyes:
+    for bag, hole, step in (
+        (skin.mouth, topology.MOUTH_LOOPS.index(sphere.MOUTH_HOLE), SOCK),
+        *((eye, topology.EYE_LOOPS.index(sphere.EYE_HOLE), SOCKET) for eye in skin.eyes),
+        *((nostril, topology.NOSTRIL_LOOPS.index((sphere.NOSTRIL_HOLE,) * 2), CAVITY) for nostril in skin.nostrils),
+    ):
         for i in range(hole):
-            places[eye[i]] = skin.places[eye[hole]]
-            offset[eye[i], 2] = -SOCKET * (hole - i)
+            places[bag[i]] = skin.places[bag[hole]]
+            offset[bag[i]] = np.multiply(step, hole - i)
     grown = colours.smooth(topology.hair_border(skin.places), -2, 16)
     return places, offset + HAIR * grown[:, None] * skin.places
 

@@ -16,7 +16,7 @@ def direction(azimuth: float, elevation: float) -> Float[np.ndarray, "3"]:
 
 MOUTH = direction(0, -25.5)
 EYE = direction(19.3, 11.6)  # the person's left one; the right one is its mirror image, here and below
-NOSTRIL, NOSTRIL_RADIUS = direction(4.7, -9.4), 0.05
+NOSTRIL, NOSTRIL_HOLE = direction(4.7, -9.4), 0.034
 EAR = direction(86, -8)
 NECK = direction(180, -88)  # the middle of the hole below which the head ends
 NECK_RIM = ((-90, 0.27), (-60, 0.285), (-30, 0.35), (0, 0.417), (30, 0.42), (60, 0.40), (90, 0.38))  # front to back: radius

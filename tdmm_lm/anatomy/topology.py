@@ -26,7 +26,7 @@ EYE_LOOPS = (
     (0.060, 0.020), (0.085, 0.036), sphere.EYE_HOLE, (0.112, 0.058), (0.118, 0.065), (0.124, 0.072),
     sphere.EYE_MARGIN, (0.140, 0.090), (0.152, 0.101), (0.166, 0.113), (0.182, 0.126), (0.200, 0.140),
 )
-NOSTRIL_LOOPS = tuple((radius, radius) for radius in (0.010, 0.022, 0.032, 0.041, sphere.NOSTRIL_RADIUS, 0.058))
+NOSTRIL_LOOPS = tuple((radius, radius) for radius in (0.012, 0.024, sphere.NOSTRIL_HOLE, 0.042, 0.050, 0.058))
 EAR_LOOPS = tuple((0.012 + 0.016 * i, 0.03 + 0.034 * i) for i in range(12))
 
 
@@ -34,8 +34,8 @@ EAR_LOOPS = tuple((0.012 + 0.016 * i, 0.03 + 0.034 * i) for i in range(12))
 class Skin:
     """Vertices on the unit sphere, triangles counter-clockwise from outside.
 
-    ``mouth`` (loops, vertices) and ``eyes`` (left and right; loops, vertices) hold vertex numbers, loops from inside
-    outwards, each counter-clockwise as seen from the front from its corner on the person's left (for the right eye,
+    ``mouth`` (loops, vertices) and ``eyes`` and ``nostrils`` (left and right; loops, vertices) hold vertex numbers, loops from inside
+    outwards, each counter-clockwise as seen from the front from its corner on the person's left (for the right side,
     mirrored: clockwise, from its corner on the person's right). ``rim`` is the lower end of the neck.
     """
 
@@ -44,6 +44,7 @@ class Skin:
     mirror: Int[np.ndarray, " vertices"]
     mouth: Int[np.ndarray, "loops lips"]
     eyes: tuple[Int[np.ndarray, "loops lids"], Int[np.ndarray, "loops lids"]]
+    nostrils: tuple[Int[np.ndarray, "loops nostril"], Int[np.ndarray, "loops nostril"]]
     rim: Int[np.ndarray, " rim"]
 
 
@@ -103,7 +104,7 @@ def spacing(places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
     gap = np.full(len(places), 0.085)
     gap[abs(hair_border(places)) < 6] = 0.035
     for centre, near, reach, core in (
-        (sphere.direction(0, -8), 0.030, 0.9, 0.50), (sphere.NOSTRIL, 0.016, 0.5, 0.03),
+        (sphere.direction(0, -8), 0.030, 0.9, 0.50), (sphere.direction(0, -8), 0.017, 0.16, 0.17), (sphere.NOSTRIL, 0.016, 0.5, 0.03),
         (sphere.EYE, 0.024, 0.9, 0.26), (sphere.MOUTH, 0.030, 0.9, 0.32), (sphere.EAR, 0.050, 0.5, 0.42),
         (sphere.NECK, 0.055, 0.9, 0.9),
     ):
@@ -164,7 +165,7 @@ def skin() -> Skin:
     whole = np.empty((len(MOUTH_LOOPS), LIPS), int)
     whole[:, around] = grids[0]
     whole[:, quarter : 3 * quarter + 1] = mirror[grids[0]][:, ::-1]
-    return Skin(places, faces, mirror, whole, (grids[1], mirror[grids[1]]), np.union1d(grids[4], mirror[grids[4]]))
+    return Skin(places, faces, mirror, whole, (grids[1], mirror[grids[1]]), (grids[2], mirror[grids[2]]), np.union1d(grids[4], mirror[grids[4]]))
 
 
 def strips(grid: Int[np.ndarray, "loops count"], *, closed: bool) -> Int[np.ndarray, "faces 3"]:

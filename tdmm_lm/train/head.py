@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 
 from tdmm_lm import bundle, files, landmarks
 from tdmm_lm.anatomy import assemble, fields, places, scan, sphere
+from tdmm_lm.anatomy.colours import smooth
 from tdmm_lm.config import Settings as Base
 from tdmm_lm.report import figure, report
 from tdmm_lm.rigs import head as rig_head
@@ -28,7 +29,7 @@ class Settings(Base):
     """How the head is fitted. Lengths in metres."""
 
     identities: int = 10
-    points_a_shape: int = 100  # control points that one shape may use
+    points_a_shape: int = 80  # control points that one shape may use
     least_motion: float = 0.0002  # control points whose surroundings move less are left out
     ridge_neutral: float = 2e-3
     ridge_shape: float = 5e-3
@@ -55,6 +56,9 @@ class Fitter:
         for ring in head.lids:
             self.weight[ring] = self.weight[self.twin[ring]] = settings.lid_weight
         self.weight[sphere.below_neck(self.places, -0.05)] = 0
+        for nostril in (sphere.NOSTRIL, sphere.NOSTRIL * [-1, 1, 1]):  # what lies deep inside would only disturb
+            away = np.linalg.norm(sphere.inward(nostril, self.places), axis=1)
+            self.weight *= 0.02 + 0.98 * smooth(away, 0.024, 0.038)
         above, below = np.array([
             (ring[i], ring[-i]) for ring in (*head.lips[2:11], *head.lids[:5]) for i in range(1, len(ring) // 2)
         ]).T
