@@ -73,6 +73,8 @@ def save(
         vocab.match(grown, modality, codec.weights_sha256(folder), str(folder))
     with replacing(output) as folder:
         model.save_pretrained(folder)
+        for weights in folder.glob("*.safetensors"):
+            weights.chmod(0o644)  # safetensors leaves them readable by their owner alone
         tokenizer.save_pretrained(folder)
         vocab.save(grown, folder)
         for modality, source in codecs.items():

@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from tdmm_lm import codec
 from tdmm_lm.lm import extend, generate, text
 
-WORDS = ["the", "a", "woman", "man", "smiles", "broadly", "nods", "twice", "shakes", "head", "looks", "left", "up", "slowly", "blinks", "frowns", "describe", "motion", "0", "1", "2", "3", "s"]
+SENTENCE = "the a woman man smiles broadly nods twice shakes head looks left up slowly blinks frowns describe 0 1"
+WORDS = SENTENCE.split()
 
 
 class FakeCodec:

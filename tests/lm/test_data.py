@@ -68,7 +68,8 @@ def test_positions_keep_packed_conversations_apart(tiny):
     other = data.encode(TALK[:2], tokenizer, grown)
     row = next(data.pack([other, alone], 256, 0))
     with torch.no_grad():
-        packed = model(input_ids=torch.tensor([row["input_ids"]]), position_ids=torch.tensor([row["position_ids"]]), use_cache=False).logits[0]
+        ids, positions = torch.tensor([row["input_ids"]]), torch.tensor([row["position_ids"]])
+        packed = model(input_ids=ids, position_ids=positions, use_cache=False).logits[0]
         single = model(input_ids=torch.from_numpy(alone.ids)[None]).logits[0]
     start = len(other.ids)
     torch.testing.assert_close(packed[start : start + len(alone.ids)], single, atol=1e-4, rtol=1e-4)
@@ -76,10 +77,14 @@ def test_positions_keep_packed_conversations_apart(tiny):
 
 def test_rows_become_the_same_conversations_again(tiny):
     _, _, grown = tiny
+    asked = {"d": (1, ["$motion a", "$motion b"], "$text"), "p": (3, "$prompt$hint", "$motion")}
     known = {name: tasks.Task.model_validate({"weight": weight, "messages": [
         {"role": "user", "content": user}, {"role": "assistant", "content": answer}
-    ]}) for name, weight, user, answer in (("d", 1, ["$motion a", "$motion b"], "$text"), ("p", 3, "$prompt$hint", "$motion"))}
-    rows = [{"id": str(i), "texts": ["x", "y"], "prompts": ["z"] if i % 2 else [], "codes": CODES.ravel().tolist()} for i in range(40)]
+    ]}) for name, (weight, user, answer) in asked.items()}
+    rows = [
+        {"id": str(i), "texts": ["x", "y"], "prompts": ["z"] if i % 2 else [], "codes": CODES.ravel().tolist()}
+        for i in range(40)
+    ]
 
     def made(seed, per_row=2):
         return list(data.conversations(rows, known, kind=grown["face"], per_row=per_row, seed=seed))

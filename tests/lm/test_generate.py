@@ -77,7 +77,8 @@ def test_chances():
     assert generate.pick(logits, 1.0, draws).tolist() == [1, 1, 2, 2, 0]
     assert generate.pick(logits, 0.85, draws).tolist() == [1, 1, 1, 2, 2]  # of 0.9 only the first two remain
     assert generate.pick(logits, 0.01, draws).tolist() == [1] * 5
-    many = generate.pick(logits[:1].repeat(20_000, 1), 1.0, torch.rand(20_000, generator=torch.Generator().manual_seed(0)))
+    draws = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
+    many = generate.pick(logits[:1].repeat(20_000, 1), 1.0, draws)
     np.testing.assert_allclose(np.bincount(many.numpy()) / 20_000, [0.1, 0.6, 0.3], atol=0.012)
 
 

@@ -69,7 +69,8 @@ def test_the_model_chooses_only_at_the_start(lm):
 
 @pytest.mark.parametrize(("given", "said"), [
     ({"frames": 0}, "expected 1 or more, got 0"), ({"frames": 9, "form": "text"}, "got 9 for text"),
-    ({"min_frames": 5, "max_frames": 4}, "1 <= min <= max, got 5 and 4"), ({"form": "motion", "modalities": ()}, "one for a motion, got none"),
+    ({"min_frames": 5, "max_frames": 4}, "1 <= min <= max, got 5 and 4"),
+    ({"form": "motion", "modalities": ()}, "one for a motion, got none"),
 ])
 def test_asks_that_make_no_sense(given, said):
     with pytest.raises(ValueError, match="expected") as error:

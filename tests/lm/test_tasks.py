@@ -11,8 +11,8 @@ from tdmm_lm.lm import tasks, vocab
 ROW = {
     "id": "r1", "texts": ["They smile."], "prompts": ["a woman smiles", "smile"], "codes": list(range(60)),
     "labels": {
-        "full": "Strong joy: they smile.", "plain": "They smile.", "brief": "strong joy", "family": "joy", "gesture": "nod",
-        "nods": 2, "blinks": 0, "speech": "never", "subject": None,
+        "full": "Strong joy: they smile.", "plain": "They smile.", "brief": "strong joy", "family": "joy",
+        "gesture": "nod", "nods": 2, "blinks": 0, "speech": "never", "subject": None,
     },
     "edit": {"instruction": "now frown", "codes": list(range(60, 0, -1))},
 }
@@ -37,7 +37,8 @@ def test_every_bundled_task_fills(name):
 
 
 def test_both_directions_and_all_that_was_asked_for_are_there():
-    assert {"describe", "perform", "emotion", "gesture", "count_nods", "count_blinks", "edit", "edit_turn", "continue"} <= set(BUNDLED)
+    wanted = "describe perform emotion gesture count_nods count_blinks edit edit_turn continue"
+    assert set(wanted.split()) <= set(BUNDLED)
 
 
 def test_slots_of_a_row():
@@ -71,12 +72,12 @@ def test_hint_is_what_generation_appends():
     ("messages: [{role: user, content: hi}]", "messages: Tuple should have at least 2"),
     ("messages: [{role: user, content: hi}, {role: user, content: hi}]", "expected the assistant's turn at the end"),
     ("messages: [{role: robot, content: hi}, {role: assistant, content: hi}]", "messages.0.role"),
-    ("messages: [{role: user, content: '<|face|>'}, {role: assistant, content: hi}]", "expected words and $slots, got a token"),
+    ("messages: [{role: user, content: '<|face|>'}, {role: assistant, content: hi}]", "words and $slots, got a token"),
     ("wight: 1\nmessages: [{role: user, content: hi}, {role: assistant, content: hi}]", "wight: unknown key"),
 ])
 def test_files_that_are_no_task(tmp_path, yaml, said):
     (tmp_path / "mine.yaml").write_text(yaml)
-    with pytest.raises(ValueError, match="mine.yaml") as error:
+    with pytest.raises(ValueError, match=r"mine\.yaml") as error:
         tasks.load(tmp_path)
     assert said in str(error.value)
 

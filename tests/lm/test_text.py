@@ -8,7 +8,9 @@ from transformers import AutoTokenizer
 
 from tdmm_lm.lm import text
 
-TEXTS = ("A woman smiles broadly.", " two  blanks ", "tab\tand\nnew line", "日本 ü 🎭 zzz", "", "1234 [4.0 s]", "a<|end")
+TEXTS = (
+    "A woman smiles broadly.", " two  blanks ", "tab\tand\nnew line", "日本 ü 🎭 zzz", "", "1234 [4.0 s]", "a<|end"
+)
 
 
 @pytest.mark.parametrize("line", TEXTS)
@@ -29,13 +31,15 @@ def test_any_text_comes_back(text_model, line):
 def test_turns_are_one_token_each_and_saving_keeps_all(text_model, tmp_path):
     text.save(text_model, tmp_path)
     for tokenizer in (text.tokenizer(text_model), text.load(tmp_path), AutoTokenizer.from_pretrained(tmp_path)):
-        said = [{"role": "user", "content": "nods"}, {"role": "assistant", "content": [{"type": "text", "text": "twice"}]}]
+        parts = [{"type": "text", "text": "twice"}]
+        said = [{"role": "user", "content": "nods"}, {"role": "assistant", "content": parts}]
         tokens = tokenizer.apply_chat_template(said, return_dict=False)
         assert tokenizer.convert_ids_to_tokens(tokens) == [
             "<|user|>", "▁nods", "<|end|>", "<|assistant|>", "▁twice", "<|end|>"
         ]
         assert tokenizer.eos_token == "<|end|>"
-        assert tokenizer.apply_chat_template(said[:1], tokenize=False, add_generation_prompt=True).endswith("<|assistant|>")
+        asked = tokenizer.apply_chat_template(said[:1], tokenize=False, add_generation_prompt=True)
+        assert asked == "<|user|>nods<|end|><|assistant|>"
 
 
 def test_unknown_role(text_model):

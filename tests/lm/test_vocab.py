@@ -68,7 +68,8 @@ def test_codes_that_are_none(codes, said):
 def test_tokens_that_are_no_motion():
     for tokens, said in (
         ([100, 102, 101], "whole frames of 2, got 1"), ([], "got 0 tokens"),
-        ([102, 103], "code of book 1 at frame 0, got token 103"), ([102, 121, 7, 112], "code of book 0 at frame 1, got token 7"),
+        ([102, 103], "code of book 1 at frame 0, got token 103"),
+        ([102, 121, 7, 112], "code of book 0 at frame 1, got token 7"),
     ):
         with pytest.raises(ValueError, match="face tokens") as error:
             vocab.codes(tokens, GROWN)
@@ -95,7 +96,7 @@ def test_two_kinds_may_not_share_tokens():
 
 def test_another_codec_and_another_modality():
     vocab.match(GROWN, "face", "ab" * 32, "there")
-    with pytest.raises(ValueError, match=r"there: expected the face codec that this model was trained with \(sha256 abab"):
+    with pytest.raises(ValueError, match=r"there: expected the face codec that this .* trained with \(sha256 abab"):
         vocab.match(GROWN, "face", "cd" * 32, "there")
     with pytest.raises(ValueError, match="this model has face, got 'body'"):
         GROWN["body"]

@@ -19,7 +19,9 @@ SHAPE = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
     "intermediate_size": 48, "max_position_embeddings": 512, "tie_word_embeddings": True,
 }
-STEADY = {"per_device_train_batch_size": 2, "learning_rate": 1e-3, "lr_scheduler_type": "constant", "disable_tqdm": True}
+STEADY = {
+    "per_device_train_batch_size": 2, "learning_rate": 1e-3, "lr_scheduler_type": "constant", "disable_tqdm": True
+}
 
 
 class FakeCodec:
@@ -41,8 +43,8 @@ def given(tmp_path, monkeypatch):
         asked, said = caption.prompt(known, rng), caption.describe(known, rng)
         lines += [asked, said] * 5
         rows.append({
-            "id": f"row{number}", "split": "test" if number == 7 else "train", "labels": known.model_dump(), "texts": [said],
-            "prompts": [asked], "codes": rng.integers(0, 512, 50).tolist(),
+            "id": f"row{number}", "split": "test" if number == 7 else "train", "labels": known.model_dump(),
+            "texts": [said], "prompts": [asked], "codes": rng.integers(0, 512, 50).tolist(),
             "edit": {"instruction": "make it slower", "codes": rng.integers(0, 512, 50).tolist()},
         })
     (tmp_path / "corpus").mkdir()
@@ -53,8 +55,9 @@ def given(tmp_path, monkeypatch):
     monkeypatch.setattr(codec, "load", lambda folder: FakeCodec())
     text.save(text.train(lines, text.TextSettings.model_validate({"pieces": 500})), tmp_path / "text")
     return {
-        "corpus": [str(tmp_path / "corpus")], "codecs": {"face": str(tmp_path / "face")}, "tokenizer": str(tmp_path / "text"),
-        "qwen3": SHAPE, "length": 256, "per_row": 3, "save_minutes": 1e-9, "trainer": {**STEADY, "max_steps": 2},
+        "corpus": [str(tmp_path / "corpus")], "codecs": {"face": str(tmp_path / "face")},
+        "tokenizer": str(tmp_path / "text"), "qwen3": SHAPE, "length": 256, "per_row": 3, "save_minutes": 1e-9,
+        "trainer": {**STEADY, "max_steps": 2},
     }
 
 
@@ -85,7 +88,8 @@ def test_an_interrupted_run_ends_as_one_in_one_go(given, tmp_path, optimizer):
 
 
 def test_what_a_run_leaves(given, tmp_path):
-    out = run(given, tmp_path / "out", optimizer="muon", compute="bfloat16", trainer={**STEADY, "max_steps": 2, "logging_steps": 1})
+    steps = {**STEADY, "max_steps": 2, "logging_steps": 1}
+    out = run(given, tmp_path / "out", optimizer="muon", compute="bfloat16", trainer=steps)
     lm = generate.load(out / "model")
     assert generate.perform(lm, "a woman smiles", 30, seed=1).shape == (30, 1)
     assert lm.model.config.vocab_size % 64 == 0
@@ -155,11 +159,12 @@ def test_adapter_merged_and_reloaded_gives_the_same_logits(given, tmp_path):
 
     tokenizer = text.load(given["tokenizer"])
     torch.manual_seed(1)
-    shape = Qwen3Config(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **SHAPE)
+    shape = Qwen3Config(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, bos_token_id=None, **SHAPE)
     Qwen3ForCausalLM(shape).save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
     changes = {
-        "base": str(tmp_path / "base"), "qwen3": None, "lora": {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"},
+        "base": str(tmp_path / "base"), "qwen3": None,
+        "lora": {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"},
         "trainer": {**STEADY, "learning_rate": 1e-2, "max_steps": 3},
     }
     out = run(given, tmp_path / "out", **changes)
