@@ -21,7 +21,7 @@ Curve = Float[np.ndarray, " frames"]
 Weights = Float[np.ndarray, "frames arkit"]
 
 VARIATION = 0.2  # of each shape's share in an expression, between people
-PARTING = ("tongue", "jawOpen", "mouthClose", "mouthFunnel", "mouthUpperUp", "mouthLowerDown")  # a resting mouth is shut
+PARTING = ("tongue", "jawOpen", "mouthClose", "mouthFunnel", "mouthUpperUp", "mouthLowerDown")  # shut at rest
 UNEVEN = 0.08  # of a shape's weight, between the two sides of one face
 LEAD = 0.15  # seconds: a mouth moves before it sounds; a score's speech is what is heard
 SPEAKING_JAW = 0.35  # what is left of an expression's open jaw while the person speaks

@@ -4,8 +4,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from tdmm_lm import bundle, config
-from tdmm_lm.corpus import build, table
+from tdmm_lm import bundle, codec, config
+from tdmm_lm.corpus import build, prompts, table
+from tdmm_lm.corpus.perform import perform
+from tdmm_lm.geometry.measure import FEATURES
+from tdmm_lm.sample import Sample
 
 SMALL = build.Settings(performances={"train": 25, "test": 8}, shard=10)
 
@@ -85,3 +88,35 @@ def test_recipes_are_settings(name):
     settings = config.load(build.Settings, bundle.path(f"recipes/corpus/{name}.yaml"))
     assert settings.performances["train"] > 1000
     assert settings.performances["test"] >= 500
+
+
+class Sampler(codec.Codec):
+    """A codec by hand: two codes a frame, from the head's rotation."""
+
+    features, books, codebook_size, code_fps, settings = FEATURES["gaze"].stop, 2, 512, 25.0, config.Settings()
+
+    def encode(self, x):
+        turn = x[..., FEATURES["head"].start : FEATURES["head"].start + 2]
+        return ((turn.clamp(-1, 1) + 1) * 255).long()
+
+    def decode(self, codes):
+        raise NotImplementedError
+
+    def codebook(self):
+        raise NotImplementedError
+
+
+def test_a_codec_gives_codes_and_the_rig_observes_recordings():
+    maker = build.Maker(build.Settings(codec="by hand", edits=1.0))
+    vars(maker)["codec"] = Sampler()
+    row = maker.performance(0, "train")
+    frames = round(row["labels"]["seconds"] * 25)
+    assert len(row["codes"]) == frames * 2 == len(row["edit"]["codes"])
+    score = prompts.sample(4)
+    recorded = Sample("tape/1", (), {"face": perform(score)}, "test", "a tape", "CC0")
+    whole, piece = maker.recording(recorded, 0), maker.recording(recorded, 1)
+    assert whole["labels"]["seconds"] == pytest.approx(score.seconds)
+    assert 0.55 * score.seconds < piece["labels"]["seconds"] <= score.seconds
+    assert whole["texts"]
+    assert whole["prompts"] == []
+    assert whole["id"] != piece["id"]
