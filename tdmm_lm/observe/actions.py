@@ -1,11 +1,12 @@
 """Which family of expression a face shows: the held part of its weights against written prototypes.
 
 Every family is one or more mixtures of shapes, as FACS describes them (EMFACS: joy 6+12, sadness 1+4+15, surprise
-1+2+5+26, fear 1+2+4+5+20, anger 4+5/7+23/25, disgust 9/10, contempt one-sided 12/14). A frame belongs to the family whose
-prototype points most nearly the same way (cosine); how far it goes along it (projection) is the intensity.
+1+2+5+26, fear 1+2+4+5+20, anger 4+5/7+23/25, disgust 9/10, contempt one-sided 12/14). A frame belongs to the family
+whose prototype points most nearly the same way (cosine); how far it goes along it (projection) is the intensity.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -16,13 +17,13 @@ from tdmm_lm.observe import FAMILIES, Event, Side, events
 from tdmm_lm.observe.shapes import PAIRS, SINGLE, side_of
 
 HELD = 0.35  # seconds: what stands shorter is a syllable, a blink, a twitch
-NEUTRAL = 0.15  # intensity under which a face counts as neutral
+NEUTRAL = 0.15  # intensity under which a face counts as neutral,
+LEAST = {"wink": 0.4, "squint": 0.2, "lip_press": 0.2}  # and where it is higher: a face at rest shows these often
 ALIKE = 0.5  # the least cosine to a prototype; less, and the face does something without a name here
 SHORTEST = 0.25  # seconds of held movement (its rises and falls are longer)
-CLEAR = 8  # exponent of the cosine in a family's share of the clip: a doubtful frame counts little
 SLACK = 0.2  # of the stronger side: unevenness that every face has
 RESTING = 5  # percentile of each held shape over the clip that is this person's rest, as far as `REST` allows
-REST = {"eyeSquint": 0.6, "browDown": 0.25, "other": 0.1}  # narrow eyes and low brows are mostly anatomy
+REST = {"eyeSquint": 0.6, "browDown": 0.2, "other": 0.1}  # narrow eyes and low brows are mostly anatomy
 WAVER = 1.5  # times the rest is taken off: what is always there also comes and goes with every blink
 SILENT = ("mouth_open", "pucker", "lip_press", "jaw_side")  # not seen while the person speaks: speech is made of them
 AROUND = 0.5  # seconds before and after: lips part for a breath and settle
@@ -47,7 +48,8 @@ PROTOTYPES: dict[str, tuple[dict[str, float], ...]] = {
     "anger": (
         {"browDown": 1.0, "eyeSquint": 0.5},
         {"browDown": 0.9, "eyeSquint": 0.4, "mouthPress": 0.5, "noseSneer": 0.15},
-        {"browDown": 1.0, "eyeSquint": 0.4, "mouthLowerDown": 0.5, "mouthStretch": 0.3, "noseSneer": 0.3, "jawOpen": 0.15},
+        {"browDown": 1.0, "eyeSquint": 0.4, "mouthLowerDown": 0.5, "mouthStretch": 0.3, "noseSneer": 0.3,
+         "jawOpen": 0.15},
         {"browDown": 1.0, "eyeSquint": 0.4, "mouthFrown": 0.3, "mouthPress": 0.2},
         {"browDown": 1.0, "eyeWide": 0.5, "mouthPress": 0.3},
     ),
@@ -58,7 +60,8 @@ PROTOTYPES: dict[str, tuple[dict[str, float], ...]] = {
     ),
     "fear": (
         {"browInnerUp": 0.9, "browDown": 0.2, "eyeWide": 0.9, "mouthStretch": 0.9, "jawOpen": 0.1},
-        {"browInnerUp": 1.0, "browDown": 0.2, "eyeWide": 1.0, "mouthStretch": 1.0, "mouthLowerDown": 0.35, "jawOpen": 0.2},
+        {"browInnerUp": 1.0, "browDown": 0.2, "eyeWide": 1.0, "mouthStretch": 1.0, "mouthLowerDown": 0.35,
+         "jawOpen": 0.2},
         {"browInnerUp": 0.85, "browDown": 0.25, "eyeWide": 0.5, "mouthStretch": 0.65},
         {"browInnerUp": 0.9, "browDown": 0.4, "eyeWide": 0.8},
     ),
@@ -73,7 +76,9 @@ PROTOTYPES: dict[str, tuple[dict[str, float], ...]] = {
         {"one:mouthSmile": 0.65, "one:mouthUpperUp": 0.75, "one:noseSneer": 0.5, "one:mouthDimple": 0.4},
         {"one:mouthDimple": 1.0},
     ),
-    "pucker": ({"mouthPucker": 1.0}, {"mouthPucker": 0.9, "mouthFunnel": 0.4}, {"mouthPucker": 0.85, "mouthShrugLower": 0.6}),
+    "pucker": (
+        {"mouthPucker": 1.0}, {"mouthPucker": 0.9, "mouthFunnel": 0.4}, {"mouthPucker": 0.85, "mouthShrugLower": 0.6},
+    ),
     "mouth_open": (
         {"jawOpen": 1.0}, {"jawOpen": 0.8, "mouthFunnel": 0.25}, {"jawOpen": 1.0, "eyeSquint": 0.45, "eyeBlink": 0.3},
         {"jawOpen": 1.0, "mouthLowerDown": 0.3, "mouthUpperUp": 0.15},
@@ -95,16 +100,19 @@ PROTOTYPES: dict[str, tuple[dict[str, float], ...]] = {
 
 # What tells little about a family counts little in the comparison; what is not named counts 1.
 SALIENCE = {
-    "eyeBlink": 0.5, "mouthClose": 0.3, "mouthShrugLower": 0.5, "mouthShrugUpper": 0.5, "jawForward": 0.5, "mouthSide": 0.5,
-    "cheekSquint": 0.6, "mouthFunnel": 0.7, "one:eyeSquint": 0.4, "one:mouthPress": 0.5, "one:mouthStretch": 0.5,
-    "one:mouthLowerDown": 0.5, "one:mouthFrown": 0.5, "one:eyeWide": 0.5, "one:browDown": 0.5, "one:cheekSquint": 0.5,
+    "eyeBlink": 0.5, "mouthClose": 0.3, "mouthShrugLower": 0.5, "mouthShrugUpper": 0.5, "jawForward": 0.5,
+    "mouthSide": 0.5, "cheekSquint": 0.6, "mouthFunnel": 0.7, "one:eyeSquint": 0.4, "one:mouthPress": 0.5,
+    "one:mouthStretch": 0.5, "one:mouthLowerDown": 0.5, "one:mouthFrown": 0.5, "one:eyeWide": 0.5, "one:browDown": 0.5,
+    "one:cheekSquint": 0.5,
 }
 _DIRECTIONS = {"jawSide": ("jawLeft", "jawRight"), "mouthSide": ("mouthLeft", "mouthRight")}
 _LOOKS = tuple(name for name in PAIRS if name.startswith("eyeLook"))
 _PAIRED = tuple(name for name in PAIRS if name not in _LOOKS)
 _ALONE = tuple(name for name in SINGLE if name not in ("jawLeft", "jawRight", "mouthLeft", "mouthRight"))
 FEATURES = (*_PAIRED, *(f"one:{name}" for name in _PAIRED), *_ALONE, *_DIRECTIONS)
-_MOUTH = np.array([name.split(":")[-1].startswith(("mouth", "jaw")) and "Smile" not in name and "Frown" not in name for name in FEATURES])
+_MOUTH = np.array([
+    name.split(":")[-1].startswith(("mouth", "jaw")) and not name.endswith(("Smile", "Frown")) for name in FEATURES
+])
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,7 @@ class _Table:
     salience: Float[np.ndarray, " features"]
 
 
+@lru_cache(maxsize=1)
 def _table() -> _Table:
     salience = np.array([SALIENCE.get(name, 1.0) for name in FEATURES])
     rows, family = [], []
@@ -129,9 +138,6 @@ def _table() -> _Table:
     return _Table(np.array(rows), np.array(family), salience)
 
 
-_TABLE = _table()
-
-
 def features(weights: Float[np.ndarray, "frames arkit"]) -> Float[np.ndarray, "frames features"]:
     """What both sides do, what one does beyond the other, and the middle's shapes; the order is `FEATURES`."""
     left, right = (weights[:, [PAIRS[name][i] for name in _PAIRED]] for i in (0, 1))
@@ -140,8 +146,8 @@ def features(weights: Float[np.ndarray, "frames arkit"]) -> Float[np.ndarray, "f
     one = uneven * (more - less)
     both = (left + right - one) / 2
     alone = weights[:, [SINGLE[name] for name in _ALONE]]
-    sides = np.stack([np.abs(weights[:, ARKIT.index(a)] - weights[:, ARKIT.index(b)]) for a, b in _DIRECTIONS.values()], 1)
-    return np.concatenate([both, one, alone, sides], 1)
+    sides = [np.abs(weights[:, ARKIT.index(a)] - weights[:, ARKIT.index(b)]) for a, b in _DIRECTIONS.values()]
+    return np.concatenate([both, one, alone, np.stack(sides, 1)], 1)
 
 
 def lasting(
@@ -149,7 +155,7 @@ def lasting(
 ) -> Float[np.ndarray, "frames features"]:
     """Features of what stands for `HELD` seconds over this person's rest, with the mouth discounted in speech."""
     standing = events.held(weights, fps, HELD)
-    allowed = np.array([next((cap for name, cap in REST.items() if full.startswith(name)), REST["other"]) for full in ARKIT])
+    allowed = [next((cap for name, cap in REST.items() if full.startswith(name)), REST["other"]) for full in ARKIT]
     resting = np.minimum(np.percentile(standing, RESTING, axis=0), allowed)
     result = features(np.maximum(0, standing - WAVER * resting))
     result[np.ix_(speaking, _MOUTH)] *= SPOKEN
@@ -167,8 +173,8 @@ def find(weights: Float[np.ndarray, "frames arkit"], fps: float, speaking: Bool[
     found = []
     for number in np.unique(best):
         curve = np.where(best == number, strength, 0.0)
-        for rise in events.rises(curve, fps, high=NEUTRAL, low=NEUTRAL / 2, shortest=SHORTEST):
-            name = FAMILIES[number]
+        name = FAMILIES[number]
+        for rise in events.rises(curve, fps, high=LEAST.get(name, NEUTRAL), low=NEUTRAL / 2, shortest=SHORTEST):
             found.append(Event(
                 "family", name, rise.onset / fps, rise.apex / fps, rise.offset / fps, min(1.0, rise.height),
                 _side(weights[rise.apex], name),
@@ -180,14 +186,15 @@ def match(
     shown: Float[np.ndarray, "frames features"],
 ) -> tuple[Float[np.ndarray, "frames families"], Float[np.ndarray, "frames families"]]:
     """Per family of `FAMILIES` the cosine to its nearest prototype and the projection on it (1 = full intensity)."""
-    salient = shown * _TABLE.salience
-    dots = salient @ _TABLE.rows.T
-    sizes = np.linalg.norm(_TABLE.rows, axis=1)
+    table = _table()
+    salient = shown * table.salience
+    dots = salient @ table.rows.T
+    sizes = np.linalg.norm(table.rows, axis=1)
     cosine = dots / (np.linalg.norm(salient, axis=1, keepdims=True) * sizes + 1e-9)
     along = dots / sizes**2
     alike, level = np.zeros((2, len(shown), len(FAMILIES)))
-    for number in np.unique(_TABLE.family):
-        of = np.flatnonzero(_TABLE.family == number)
+    for number in np.unique(table.family):
+        of = np.flatnonzero(table.family == number)
         nearest = of[cosine[:, of].argmax(1)]
         rows = np.arange(len(shown))
         alike[:, number], level[:, number] = cosine[rows, nearest], along[rows, nearest]

@@ -8,7 +8,8 @@ from tdmm_lm.observe import Event
 
 DEPTH = 0.25  # of the lid's way from open to shut, from the higher valley beside it to the peak
 SHUT = 0.35  # the least closing at the peak
-NARROW, WIDE = 0.04, 0.5  # seconds at half depth
+APART = 0.15  # seconds between two blinks at least
+NARROW, WIDE = 0.03, 0.5  # seconds at half depth
 
 
 def find(lids: Float[np.ndarray, "frames 2"], fps: float) -> list[Event]:
@@ -16,16 +17,13 @@ def find(lids: Float[np.ndarray, "frames 2"], fps: float) -> list[Event]:
 
     The wider open eye counts, so a wink is none. A blink that the clip's beginning or end cuts counts.
     """
-    closing = np.concatenate([[0.0], lids.min(1), [0.0]])
-    peaks, about = find_peaks(closing, height=SHUT, prominence=DEPTH)
-    _, _, left, right = peak_widths(closing, peaks, rel_height=0.5)
-    _, _, onset, offset = peak_widths(closing, peaks, rel_height=0.9)
-    last = (len(lids) - 1) / fps
+    closing = np.concatenate([[0.0], lids.min(1), [0.0]])  # the ends open, so that a cut blink has two sides
+    peaks, about = find_peaks(closing, height=SHUT, prominence=DEPTH, distance=max(1.0, APART * fps))
+    seconds = np.clip((np.array([
+        *peak_widths(closing, peaks, rel_height=0.9)[2:], peaks, *peak_widths(closing, peaks, rel_height=0.5)[2:]
+    ]) - 1) / fps, 0, (len(lids) - 1) / fps)
     return [
-        Event(
-            "blink", "blink", max(0.0, (onset[i] - 1) / fps), min(last, (peak - 1) / fps), min(last, (offset[i] - 1) / fps),
-            float(min(1.0, about["peak_heights"][i])),
-        )
-        for i, peak in enumerate(peaks)
-        if NARROW <= (right[i] - left[i]) / fps <= WIDE
+        Event("blink", "blink", float(onset), float(apex), float(offset), float(min(1.0, height)))
+        for (onset, offset, apex, left, right), height in zip(seconds.T, about["peak_heights"])
+        if NARROW <= right - left + 1e-9 <= WIDE
     ]

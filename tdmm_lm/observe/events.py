@@ -26,14 +26,14 @@ class Turn(NamedTuple):
     kind: int
 
 
-def smooth(curve: Float[np.ndarray, "frames *more"], fps: float, seconds: float) -> Float[np.ndarray, "frames *more"]:
+def smooth(curve: Float[np.ndarray, " *frames_more"], fps: float, seconds: float) -> Float[np.ndarray, " *frames_more"]:
     """Gaussian of this standard deviation along time; the ends repeat."""
     if seconds * fps < 0.2:  # narrower than the frames lie apart: nothing to average
         return curve
     return gaussian_filter1d(curve, seconds * fps, axis=0, mode="nearest")
 
 
-def held(curve: Float[np.ndarray, "frames *more"], fps: float, seconds: float) -> Float[np.ndarray, "frames *more"]:
+def held(curve: Float[np.ndarray, " *frames_more"], fps: float, seconds: float) -> Float[np.ndarray, " *frames_more"]:
     """The part of a curve that lasts: peaks shorter than ``seconds`` are cut down to what stands around them.
 
     A grey opening (the highest floor of that length that fits under the curve). Blinks and syllables vanish, a smile
@@ -51,7 +51,7 @@ def spans(mask: Bool[np.ndarray, " frames"]) -> list[tuple[int, int]]:
 
 
 def crossing(curve: Float[np.ndarray, " frames"], apex: int, level: float, step: int) -> float:
-    """Where the curve falls to ``level`` when one walks from ``apex`` by ``step`` (-1 or 1), between frames; or the end."""
+    """Frame, with a fraction, where the curve falls to ``level`` on the way from ``apex`` by ``step`` (-1 or 1)."""
     i = apex
     while 0 <= i + step < len(curve) and curve[i + step] > level:
         i += step
@@ -62,12 +62,12 @@ def crossing(curve: Float[np.ndarray, " frames"], apex: int, level: float, step:
 
 
 def rises(
-    curve: Float[np.ndarray, " frames"], fps: float, *, high: float, low: float, shortest: float = 0.0, ends: float = 0.1
+    curve: Float[np.ndarray, " frames"], fps: float, *, high: float, low: float, shortest: float, ends: float = 0.1
 ) -> list[Rise]:
     """Every rise over ``high``, with hysteresis: it lasts until the curve is back under ``low``.
 
     Onset and offset lie where the curve passes ``ends`` of the apex's height (or ``low``, the higher of both);
-    the apex is the middle of the frames within 2 % of the highest. Rises shorter than ``shortest`` seconds are left out.
+    the apex is the first frame within 10 % of the highest. What is shorter than ``shortest`` seconds is left out.
     """
     result = []
     for first, stop in spans(curve > low):
@@ -75,8 +75,7 @@ def rises(
         height = float(part.max())
         if height < high:
             continue
-        top = np.flatnonzero(part >= 0.98 * height)
-        apex = first + int(top[len(top) // 2])
+        apex = first + int(np.argmax(part >= 0.9 * height))
         level = max(low, ends * height)
         left = first + int(np.argmax(part > level))
         right = stop - 1 - int(np.argmax(part[::-1] > level))

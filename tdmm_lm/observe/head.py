@@ -18,9 +18,10 @@ DWELL = 0.65  # seconds a dip or swing lasts at most, at half its size; longer, 
 PAUSE = 0.6  # seconds between two moves of one gesture at most
 EVEN = 0.4  # a stroke smaller than this share of the gesture's largest is its ending, not one more
 HELD = 0.4  # seconds
-AWAY = {"turn_left": 9.0, "turn_right": 9.0, "look_up": 7.0, "look_down": 7.0, "tilt_left": 6.0, "tilt_right": 6.0}  # degrees
+AWAY = {"turn": 9.5, "look": 7.0, "tilt": 6.0}  # degrees from rest that make a pose
 BACK = 0.6  # of `AWAY`: nearer to rest than that, the pose is left
 FAR = {"nod": 25.0, "shake": 40.0, "turn": 35.0, "look": 25.0, "tilt": 25.0}  # degrees that count as intensity 1
+NAMED = 0.5  # of the farthest gesture's intensity
 FRONT = 7.0  # degrees: frames so near to straight say how this head rests
 
 
@@ -34,7 +35,7 @@ class Stroke(NamedTuple):
 
 
 def angles(rotation: Float[np.ndarray, "frames 3 3"]) -> Float[np.ndarray, "frames 3"]:
-    """(yaw, pitch, roll) in degrees as `rotations.euler_yxz_to_matrix` means them: left, down, right shoulder positive."""
+    """(yaw, pitch, roll) in degrees, as in `rotations.euler_yxz_to_matrix`: left, down, right shoulder positive."""
     yaw = np.arctan2(rotation[:, 0, 2], rotation[:, 2, 2])
     pitch = np.arcsin(np.clip(-rotation[:, 1, 2], -1, 1))
     roll = np.arctan2(rotation[:, 1, 0], rotation[:, 1, 1])
@@ -54,8 +55,9 @@ def find(rotation: Float[np.ndarray, "frames 3 3"], fps: float) -> list[Event]:
 
 
 def salient(found: list[Event]) -> Event | None:
-    """The gesture that a person would name: the farthest for its kind; repetitions weigh like amplitude."""
-    return max(found, key=lambda event: event.intensity * min(1.5, 0.9 + 0.1 * event.count), default=None)
+    """The gesture that a person would name: the first that is about as far for its kind as the farthest."""
+    farthest = max((event.intensity for event in found), default=0.0)
+    return next((event for event in found if event.intensity >= NAMED * farthest), None)
 
 
 def _strokes(curve: Float[np.ndarray, " frames"], swing: float, fps: float, *, both: bool) -> list[Stroke]:
@@ -101,19 +103,21 @@ def _repeated(name: str, strokes: list[Stroke], fps: float) -> list[Event]:
 
 def _without_echo(found: list[Event], other: list[Event]) -> list[Event]:
     """Gestures that are not the smaller trace, on their axis, of a bigger one at the same time on the other."""
-    def traced(event: Event) -> bool:
-        return any(
-            o.onset < event.offset and event.onset < o.offset and o.intensity * FAR[o.name] > 2 * event.intensity * FAR[event.name]
-            for o in other
-        )
-    return [event for event in found if not traced(event)]
+    def size(event: Event) -> float:
+        return event.intensity * FAR[event.name]
+
+    return [
+        event for event in found
+        if not any(o.onset < event.offset and event.onset < o.offset and size(o) > 2 * size(event) for o in other)
+    ]
 
 
 def _held(curve: Float[np.ndarray, " frames"], positive: str, negative: str, fps: float) -> list[Event]:
     found = []
     for name, away in ((positive, curve), (negative, -curve)):
         lasting = events.held(np.maximum(away, 0), fps, HELD)
-        for rise in events.rises(lasting, fps, high=AWAY[name], low=BACK * AWAY[name], shortest=HELD):
-            strength = min(1.0, rise.height / FAR[name.split("_")[0]])
+        high, far = AWAY[name.split("_")[0]], FAR[name.split("_")[0]]
+        for rise in events.rises(lasting, fps, high=high, low=BACK * high, shortest=HELD):
+            strength = min(1.0, rise.height / far)
             found.append(Event("head", name, rise.onset / fps, rise.apex / fps, rise.offset / fps, strength))
     return found

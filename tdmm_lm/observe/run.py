@@ -34,7 +34,8 @@ def of_signals(seen: Signals) -> Observation:
     fps, frames = seen.fps, len(seen.weights)
     talk = speech.find(seen.mouth, fps)
     shown = actions.find(seen.weights, fps, speech.mask(talk, frames, fps))
-    moved, looked, shut = head.find(seen.rotation, fps), gaze.find(seen.gaze, fps), blinks.find(seen.lids, fps)
+    moved, shut = head.find(seen.rotation, fps), blinks.find(seen.lids, fps)
+    looked = gaze.find(seen.gaze, seen.lids, fps)
     expression, gesture = actions.strongest(shown), head.salient(moved)
     every = [*shapes.find(seen.weights, fps), *shown, *shut, *looked, *moved, *talk]
     return Observation(

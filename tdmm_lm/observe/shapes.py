@@ -31,7 +31,7 @@ def side_of(left: float, right: float) -> Side:
 
 
 def find(weights: Float[np.ndarray, "frames arkit"], fps: float) -> list[Event]:
-    """Events of kind ``shape``; ``weights`` are 0..1 in the order of `ARKIT`. Intensity is the stronger side's weight."""
+    """Events of kind ``shape``; ``weights`` are 0..1 in the order of `ARKIT`, intensity is the stronger side's."""
     curves = events.smooth(weights, fps, SMOOTHING)
     found = []
     for name, (left, right) in PAIRS.items():

@@ -54,9 +54,8 @@ def read(geometry: Geometry, reference: str = REFERENCE) -> Signals:
     """
     weights = face.part(Solver(_reference(reference))(geometry), "expression").astype(np.float64).clip(0, 1)
     rotation = rotations.six_to_matrix(torch.from_numpy(geometry.head.astype(np.float64))).numpy()
-    return Signals(
-        weights, rotation, geometry.gaze.astype(np.float64), weights[:, _LIDS], mouth(geometry.displacement), geometry.fps
-    )
+    gaze, lips = geometry.gaze.astype(np.float64), mouth(geometry.displacement)
+    return Signals(weights, rotation, gaze, weights[:, _LIDS], lips, geometry.fps)
 
 
 def mouth(displacement: Float[np.ndarray, "frames landmarks 3"]) -> Float[np.ndarray, "frames 2"]:
@@ -64,6 +63,6 @@ def mouth(displacement: Float[np.ndarray, "frames landmarks 3"]) -> Float[np.nda
     def mean(names: list[str], axis: int) -> Float[np.ndarray, " frames"]:
         return displacement[:, [landmarks.NAMES.index(name) for name in names], axis].mean(1).astype(np.float64)
 
-    upper, lower = ([f"lip_inner_{lip}_{i}" for i in middle] for lip, middle in (("upper", (4, 5, 6)), ("lower", (3, 4, 5))))
-    width = mean(["lip_outer_upper_10"], 0) - mean(["lip_outer_upper_0"], 0)
-    return np.stack([mean(upper, 1) - mean(lower, 1), width], 1)
+    upper = mean([f"lip_inner_upper_{i}" for i in (4, 5, 6)], 1)  # the middle three of eleven
+    lower = mean([f"lip_inner_lower_{i}" for i in (3, 4, 5)], 1)  # of nine
+    return np.stack([upper - lower, mean(["lip_outer_upper_10"], 0) - mean(["lip_outer_upper_0"], 0)], 1)

@@ -19,20 +19,20 @@ SWINGS = (0.015, 0.03)  # the least move of the lips' gap (1 mm) and of the mout
 SLOWEST = 0.5  # seconds between 15 and 85 % of a move: longer is an expression's
 SPEEDS = (0.12, 0.2)  # a second, over the same stretch: slower is a held face's swaying
 PAUSE = 0.4  # seconds between the end of a move and the next: longer, and a new run begins
-MOVES, SURE = 3, (0.03, 0.05)  # so many moves of one curve, so large, in a run: an opening and a closing are an expression
+MOVES, SURE = 3, (0.03, 0.05)  # so many moves of one curve, so large, in a run: two are an expression
 WORD, NEAR = 0.8, 1.2  # seconds: an opening and closing so short is a word where another run lies so near
 DRAWL = 0.2  # seconds: a longer move of the width at a run's beginning or end is an expression's
 CLOSED, AJAR = 5, 0.05  # percentile of the gap over the clip that is closed; how much more is not quite shut
 REACH = 0.3  # seconds before and after a run in which a mouth not quite shut still belongs to it
-LEAD, EARLY = 0.18, 0.15  # seconds, and share of the run: the lesser is how soon before it sounds a mouth begins to move
+LEAD, EARLY = 0.18, 0.15  # seconds, and share of the run: by the lesser the mouth begins to move before it sounds
 CUT = 0.06  # seconds: a run so near to the clip's beginning or end is cut by it and lasts until there
-BEGUN, DONE = 0.05, 0.9  # shares of the first and the last move that are over when the movement begins and ends,
-CREEP = 0.12  # seconds: not more than that before 15 or after 85 %
+BEGUN, DONE = 0.05, 0.9  # shares of the first and the last move that are over when the movement begins and ends
+CREEP = 0.12  # seconds that this lies before 15 or after 85 % at most
 WIDE = 0.25  # a mean move of the gap that counts as intensity 1
 
 
 class Move(NamedTuple):
-    """A move of a curve from one turning point to the next, in frames: 5 and 15, 85 and 90 % of its way, and its size."""
+    """A move from one turning point to the next: frames at 5 and 15, 85 and 90 % of its way, its size and curve."""
 
     begin: float
     start: float
