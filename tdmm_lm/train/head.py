@@ -29,7 +29,8 @@ class Settings(Base):
     """How the head is fitted. Lengths in metres."""
 
     identities: int = 10
-    points_a_shape: int = 80  # control points that one shape may use
+    points_a_shape: tuple[int, ...] = (50, 80, 120)  # control points that one shape may use; more only while needed
+    good: float = 0.00025  # mean error below which a shape gets no more points
     least_motion: float = 0.0002  # control points whose surroundings move less are left out
     ridge_neutral: float = 2e-3
     ridge_shape: float = 5e-3
@@ -38,7 +39,7 @@ class Settings(Base):
     lid_weight: float = 4.0
     gap_weight: float = 20.0  # of the distance between the lips, and between the lids
     lid_overlap: float = 0.0003  # how far the upper lid goes past the lower one in a blink
-    lip_seal: float = 0.0005  # how far each lip is pressed beyond where the scan's lips meet
+    lip_seal: float = 0.0007  # how far each lip is pressed beyond where the scan's lips meet
 
 
 class Fitter:
@@ -98,12 +99,24 @@ class Fitter:
         if not one_sided:
             used = used[used < self.control.half]
         values = solve(target, used, settings.ridge_shape)
-        if len(used) > settings.points_a_shape:
-            power = np.sqrt((self.basis[:, used] ** 2 * self.weight[:, None]).sum(0))
-            best = np.argsort(-np.linalg.norm(values, axis=1) * power)[: settings.points_a_shape]
-            used = np.sort(used[best])
+        power = np.linalg.norm(values, axis=1) * np.sqrt((self.basis[:, used] ** 2 * self.weight[:, None]).sum(0))
+        ranked = used[np.argsort(-power)]
+        for count in settings.points_a_shape:
+            used = np.sort(ranked[:count])
             values = solve(target, used, settings.ridge_shape)
+            if self.error(target, used, values, one_sided=one_sided).mean() < settings.good:
+                break
         return used, values
+
+    def error(
+        self, target: Float[np.ndarray, "skin 3"], used: np.ndarray, values: np.ndarray, *, one_sided: bool
+    ) -> Float[np.ndarray, " moving"]:
+        """Distances to the scan of all its vertices that move by half a millimetre or more, metres."""
+        vectors = np.zeros((len(self.control.places) if one_sided else self.control.half, 3))
+        vectors[used] = values
+        field = self.basis @ (vectors if one_sided else fields.symmetric(self.control, vectors))
+        moving = (np.linalg.norm(target, axis=1) > 5e-4) & (self.weight > 0.5)
+        return np.linalg.norm(field - target, axis=1)[moving]
 
 
 def main(settings: Settings, out: Path) -> None:
@@ -131,16 +144,7 @@ def main(settings: Settings, out: Path) -> None:
             target = _shut(head, target, settings.lid_overlap)
         one_sided = assemble.opposite(name) is not None
         shapes[name] = fitter.shape(target, one_sided=one_sided, settings=settings)
-        vectors = np.zeros((len(fitter.control.places), 3))
-        used, values = shapes[name]
-        if one_sided:
-            vectors[used] = values
-        else:
-            half = np.zeros((fitter.control.half, 3))
-            half[used] = values
-            vectors = fields.symmetric(fitter.control, half)
-        moving = (np.linalg.norm(target, axis=1) > 5e-4) & (fitter.weight > 0)
-        errors[name] = np.linalg.norm(fitter.basis @ vectors - target, axis=1)[moving] * 1000
+        errors[name] = fitter.error(target, *shapes[name], one_sided=one_sided) * 1000
 
     wide = np.flatnonzero(fitter.control.layer[: fitter.control.half] < assemble.IDENTITY_LAYERS)
     identities = []
