@@ -100,7 +100,8 @@ def load(folder: str | Path) -> Codec:
     try:
         codec.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
     except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{folder}/model.safetensors: expected this codec's weights; {' '.join(str(error).split())}") from None
+        said = " ".join(str(error).split())
+        raise ValueError(f"{folder}/model.safetensors: expected this codec's weights; {said}") from None
     return codec.eval()
 
 
@@ -162,6 +163,7 @@ def _described(path: Path) -> dict[str, Any]:
     if described["version"] != VERSION:
         raise ValueError(f"{path}: expected version {VERSION}, got {described['version']!r}.")
     # A folder may come from anywhere, so it may only name a codec of this package, never a module to import.
-    if described["name"] not in config.known("codec"):
-        raise ValueError(f"{path}: name: expected one of {', '.join(config.known('codec'))}, got {described['name']!r}.")
+    known = config.known("codec")
+    if described["name"] not in known:
+        raise ValueError(f"{path}: name: expected one of {', '.join(known)}, got {described['name']!r}.")
     return described

@@ -1,0 +1,261 @@
+"""Every codec of the folder on noise: the contract, its folder on disk, its errors. Then clips in and out of codes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tdmm_lm import bundle, codec, config, rigs
+from tdmm_lm.geometry.measure import measure
+from tdmm_lm.motion import MotionClip, face
+
+FEATURES = 10
+SMALL = {"vq": {"groups": {"one": [7, 5], "two": [3, 3]}, "codebook_size": 16, "width": 8, "code_dim": 8}}
+
+
+def small(name: str, seed: int = 0) -> codec.Codec:
+    """A codec of the file, started on noise."""
+    assert name in SMALL, f"tests/codec: say in SMALL how a small {name} is built"
+    torch.manual_seed(seed)
+    model = config.find("codec", name).build(SMALL[name])
+    x = torch.randn(4, 50, FEATURES)
+    model.fit(x.flatten(0, 1), {key: torch.eye(size) for key, (size, _) in model.settings.groups.items()})
+    model.start(model.project(x))
+    return model.eval()
+
+
+@pytest.fixture(params=config.known("codec"))
+def model(request: pytest.FixtureRequest) -> codec.Codec:
+    return small(request.param)
+
+
+def test_contract(model: codec.Codec) -> None:
+    assert isinstance(model, codec.Codec)
+    assert model.features == FEATURES
+    assert model.code_fps == 25
+    x = torch.randn(3, 21, FEATURES)
+    with torch.no_grad():
+        codes = model.encode(x)
+        again = model.decode(codes)
+    assert codes.shape == (3, 21, model.books)
+    assert codes.dtype == torch.int64
+    assert 0 <= int(codes.min()) <= int(codes.max()) < model.codebook_size
+    assert len(codes.unique()) > 1
+    assert again.shape == x.shape
+    assert torch.isfinite(again).all()
+    assert model.codebook().shape[:2] == (model.books, model.codebook_size)
+
+
+def test_codes_say_something(model: codec.Codec) -> None:
+    x = torch.randn(8, 40, FEATURES)
+    with torch.no_grad():
+        error = (model.decode(model.encode(x)) - x).square().mean()
+    assert error < 0.9 * x.square().mean()
+
+
+def test_clips_do_not_depend_on_their_batch(model: codec.Codec) -> None:
+    x = torch.randn(3, 30, FEATURES)
+    with torch.no_grad():
+        assert torch.equal(model.encode(x)[1:2], model.encode(x[1:2]))
+
+
+def test_one_frame(model: codec.Codec) -> None:
+    with torch.no_grad():
+        codes = model.encode(torch.randn(1, 1, FEATURES))
+        assert codes.shape == (1, 1, model.books)
+        assert model.decode(codes).shape == (1, 1, FEATURES)
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(-1, "got -1"), (16, "got 16")])
+def test_codes_out_of_range(model: codec.Codec, wrong: int, said: str) -> None:
+    codes = torch.zeros(1, 3, model.books, dtype=torch.int64)
+    codes[0, 1] = wrong
+    with pytest.raises(ValueError, match=f"codes: expected 0 to 15, {said}"):
+        model.decode(codes)
+
+
+def test_codes_of_another_kind(model: codec.Codec) -> None:
+    with pytest.raises(ValueError, match=rf"expected int64 \(batch, frames, {model.books}\), got float32 \(1, 3, 1\)"):
+        model.decode(torch.zeros(1, 3, 1))
+    with pytest.raises(ValueError, match=r"got int64 \(1, 3\)"):
+        model.decode(torch.zeros(1, 3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="expected at least one frame"):
+        model.decode(torch.zeros(1, 0, model.books, dtype=torch.int64))
+
+
+def test_folder(model: codec.Codec, tmp_path) -> None:
+    codec.save(model, tmp_path / "a")
+    again = codec.load(tmp_path / "a")
+    assert not again.training
+    assert sorted(file.name for file in (tmp_path / "a").iterdir()) == ["config.json", "model.safetensors"]
+    for (name, one), (other_name, other) in zip(model.state_dict().items(), again.state_dict().items(), strict=True):
+        assert name == other_name
+        assert torch.equal(one, other), name
+    x = torch.randn(2, 9, FEATURES)
+    with torch.no_grad():
+        assert torch.equal(model.encode(x), again.encode(x))
+    codec.save(again, tmp_path / "b")
+    assert codec.weights_sha256(tmp_path / "a") == codec.weights_sha256(tmp_path / "b")
+    assert len(codec.weights_sha256(tmp_path / "a")) == 64
+
+
+def test_weights_are_loaded_strictly(model: codec.Codec, tmp_path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    codec.save(model, tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights.pop(next(iter(weights)))
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"expected this codec.s weights; .*Missing key"):
+        codec.load(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(ValueError, match="expected this codec's weights"):
+        codec.load(tmp_path)
+
+
+def test_config_is_checked(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"expected a codec.s folder with config\.json"):
+        codec.load(tmp_path)
+    codec.save(small("vq"), tmp_path)
+    good = json.loads((tmp_path / "config.json").read_text())
+
+    def said(changed: object) -> str:
+        (tmp_path / "config.json").write_text(changed if isinstance(changed, str) else json.dumps(changed))
+        with pytest.raises(ValueError, match=r"config\.json|codec\.model") as error:
+            codec.load(tmp_path)
+        return str(error.value)
+
+    assert "expected JSON" in said("{")
+    assert "expected the keys modality, model, name, version" in said({})
+    assert "expected version 1, got 2" in said({**good, "version": 2})
+    assert "name: expected one of" in said({**good, "name": "os.path"})  # never imported
+    assert "unknown key" in said({**good, "model": {**good["model"], "depth": 3}})
+    assert "codebook_size" in said({**good, "model": {**good["model"], "codebook_size": "many"}})
+
+
+def test_more_components_than_features() -> None:
+    with pytest.raises(ValueError, match=r"codec\.groups\.a: expected 1 to 3 components, got 4"):
+        config.find("codec", "vq").build({"groups": {"a": [3, 4]}})
+
+
+def test_the_linear_map_and_its_inverse() -> None:
+    from tdmm_lm.codec import vq
+
+    model = vq.build({"groups": {"a": [6, 2], "b": [2, 2]}, "width": 4, "code_dim": 4})
+    x = torch.randn(200, 2) @ torch.randn(2, 6)  # a plane in six dimensions
+    x = torch.cat([x, torch.randn(200, 2)], 1) + 3
+    metric = torch.randn(9, 6)
+    held = model.fit(x, {"a": metric, "b": 5 * torch.eye(2)})
+    assert held["a"] == pytest.approx(1, abs=1e-4)
+    z = model.project(x)
+    assert torch.allclose(model.restore(z), x, atol=1e-3)
+    # distance among the components is the weighted error, up to one scale for all
+    gap = (x[:100] - x[100:]).double()
+    weighed = ((gap[:, :6] @ metric.double().T).square().sum(1) + 25 * gap[:, 6:].square().sum(1)).sqrt()
+    ratio = (z[:100] - z[100:]).norm(dim=1).double() / weighed
+    assert float(ratio.std() / ratio.mean()) < 1e-3
+
+
+def test_untrained_is_a_quantizer_of_frames() -> None:
+    model = small("vq")
+    x = torch.randn(1, 12, FEATURES)
+    with torch.no_grad():
+        assert torch.equal(model.encode(x.flip(1)), model.encode(x).flip(1))
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_how_far_the_decoder_sees(ahead: bool) -> None:
+    from tdmm_lm.codec import vq
+
+    torch.manual_seed(0)
+    model = vq.build({**SMALL["vq"], "dilations": [1, 2], "look_ahead": ahead}).eval()
+    torch.nn.init.normal_(model.decoder.last.weight)
+    model.quantizer.codebook.normal_()
+    codes = torch.zeros(1, 40, 1, dtype=torch.int64)
+    changed = codes.clone()
+    changed[0, 20] = 3
+    with torch.no_grad():
+        moved = (model.decode(codes) != model.decode(changed)).any(-1)[0].nonzero().flatten().tolist()
+    sight = 1 + 1 + 2  # first convolution and blocks
+    assert moved == (list(range(20 - sight, 21 + sight)) if ahead else list(range(20, 21 + 2 * sight)))
+
+
+# Clips
+
+
+@pytest.fixture(scope="module")
+def head() -> rigs.Rig:
+    try:
+        return rigs.load("head")
+    except FileNotFoundError:
+        pytest.skip("the bundled head is not there")
+
+
+@pytest.fixture(scope="module")
+def bundled() -> codec.Codec:
+    try:
+        return codec.load(bundle.path("tokenizers/face"))
+    except FileNotFoundError:
+        pytest.skip("the face codec is not there")
+
+
+def nodding(fps: float = 25.0, seconds: float = 3.0) -> MotionClip:
+    """Two dips of twelve degrees over a smile."""
+    t = np.arange(round(fps * seconds)) / fps
+    weights = np.zeros((len(t), len(face.ARKIT)), np.float32)
+    for side in ("Left", "Right"):
+        weights[:, face.ARKIT.index(f"mouthSmile{side}")] = 0.7 * np.clip(t * 2, 0, 1)
+    head = np.zeros((len(t), 3))
+    inside = (t > 0.8) & (t < 2.0)
+    head[:, 0] = np.radians(12) * inside * np.sin(np.pi * (t - 0.8) / 0.6) ** 2
+    return face.assemble({"expression": weights, "head": head}, fps=fps, rig="head")
+
+
+def test_a_clip_in_codes_and_back(bundled: codec.Codec, head: rigs.Rig) -> None:
+    from tdmm_lm.observe import run as observing
+
+    clip = nodding()
+    codes = codec.tokenize(bundled, clip, head)
+    assert codes.shape == (75, 1)
+    assert codes.dtype == np.int64
+    assert np.array_equal(codes, codec.tokenize(bundled, clip))  # the rig is found by its name
+    again = codec.detokenize(bundled, codes, head)
+    assert (again.frames, again.fps, again.rig) == (75, 25.0, "head")
+    one, other = measure(clip, head), measure(again, head)
+    assert np.linalg.norm(one.displacement - other.displacement, axis=-1).mean() * 63 < 0.6
+    seen = observing.run(again, head)
+    assert (seen.family, seen.gesture, seen.count) == ("joy", "nod", 2)
+
+
+@pytest.mark.parametrize("fps", [30.0, 60.0, 24.0])
+def test_other_rates(bundled: codec.Codec, head: rigs.Rig, fps: float) -> None:
+    assert len(codec.tokenize(bundled, nodding(fps), head)) == 75
+
+
+def test_one_frame_clip(bundled: codec.Codec, head: rigs.Rig) -> None:
+    clip = MotionClip(nodding().values[:1], 25, "face", "head")
+    codes = codec.tokenize(bundled, clip, head)
+    assert codes.shape == (1, 1)
+    assert codec.detokenize(bundled, codes, head).frames == 1
+
+
+def test_not_a_face(bundled: codec.Codec, head: rigs.Rig) -> None:
+    with pytest.raises(ValueError, match="expected a face clip, got 'body'"):
+        codec.tokenize(bundled, MotionClip(np.zeros((3, 9), np.float32), 20, "body", "skeleton"), head)
+    with pytest.raises(ValueError, match=r"codec\.features: expected 634, the face's, got 10"):
+        codec.tokenize(small("vq"), nodding(), head)
+    with pytest.raises(ValueError, match="codes: expected 0 to 511, got 512"):
+        codec.detokenize(bundled, np.full((3, 1), 512), head)
+    with pytest.raises(ValueError, match=r"codes: expected an integer array \(frames, 1\), got \(3,\)"):
+        codec.detokenize(bundled, np.zeros(3, int), head)
+
+
+def test_the_released_codec_beats_kmeans(bundled: codec.Codec) -> None:
+    figures = json.loads((bundle.path("tokenizers/face") / "report.json").read_text())["figures"]
+    for key in ("grid_landmarks_mm", "grid_lips_mm", "grid_head_deg", "performances_lips_mm", "performances_head_deg"):
+        assert figures[key]["value"] < figures[key]["peer_value"], key
+        assert figures[key]["value"] < figures[f"{key}_mean_frame"]["value"], key
+    assert figures["kept_gesture"]["value"] >= 0.95
+    size = (bundle.path("tokenizers/face") / "model.safetensors").stat().st_size
+    assert size <= 4_000_000
