@@ -23,6 +23,10 @@ lint: $(VENV)/.dev
 test-vllm: $(VENV)/.dev .venv-vllm/.installed
 	$(BIN)/python -m pytest -m vllm tests/e2e/test_vllm.py
 
+# GLB files in the Khronos validator and in three.js; needs node, npm and Chromium.
+test-browser: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/e2e/glb
+
 nano: $(VENV)/.dev
 	bash recipes/nano.sh
 

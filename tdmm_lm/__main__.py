@@ -69,11 +69,15 @@ def convert(
     source: In,
     target: Annotated[Path, typer.Argument(help="Where to write; the ending decides the format.")],
     rig: Annotated[str | None, typer.Option("--rig", help="Move the motion to this rig.")] = None,
+    source_rig: Annotated[
+        str | None, typer.Option("--from", help="The rig that SOURCE drives, where it is your own (a FLAME folder).")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="The rate of a file that states none.")] = None,
 ) -> None:
     """Between every format and rig; going to another rig prints the residual in millimetres."""
     from tdmm_lm import verbs
 
-    typer.echo(verbs.convert(source, target, rig=rig))
+    typer.echo(verbs.convert(source, target, rig=rig, source_rig=source_rig, fps=fps))
 
 
 @app.command(epilog="Example: `tdmm tokenize clip.npz -o codes.json`")

@@ -113,13 +113,15 @@ def animate(
     return clip.frames
 
 
-def convert(source: Path, target: Path, *, rig: str | None = None) -> str:
+def convert(
+    source: Path, target: Path, *, rig: str | None = None, source_rig: str | None = None, fps: float | None = None
+) -> str:
     """Between formats, and between rigs through geometry."""
     check_ending(target)
-    clip = formats.read(source)
-    driven = rigs.load(clip.rig)
+    clip = formats.read(source, fps=fps)
+    driven = rigs.load(source_rig or clip.rig)
     line = f"{clip.frames} frames at {clip.fps:g} Hz -> {target}"
-    if rig is not None and rig != clip.rig:
+    if rig is not None and rig != (source_rig or clip.rig):
         from tdmm_lm.geometry import solve
 
         wanted = rigs.load(rig)

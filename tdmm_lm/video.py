@@ -70,7 +70,8 @@ def read(path: str | Path) -> Iterator[tuple[float, UInt8[np.ndarray, "height wi
             time = count / rate if frame.time is None else frame.time
             first = time if first is None else first
             count += 1
-            yield time - first, np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+            # contiguous: av pads rows, and readers of raw memory (MediaPipe) would misread them
+            yield time - first, np.ascontiguousarray(np.rot90(picture, turns) if turns else picture)
         if not count:
             raise ValueError(f"{path}: expected a video, got a video stream without a single frame.")
         if count < declared - max(2, declared // 50):  # some encoders count a frame or two that they never show
