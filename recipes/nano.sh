@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Makes every bundled artifact from nothing: the head, the face codec, the text tokenizer, the language model, samples and
+# reports. Two idle cores and at most three hours; it goes on where it was stopped. $TDMM_DATA names the real data.
+#   make nano            (or: bash recipes/nano.sh, with `tdmm` on the path)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/.venv/bin:$PATH" TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
+: "${TDMM_DATA:?set it to the folder of real data}"
+runs=runs/nano
+mkdir -p "$runs"
+started=$SECONDS
+
+step() { # step NAME COMMAND...: once, with its time in $runs/times.tsv
+  local name=$1 since=$SECONDS
+  shift
+  [ -e "$runs/$name.done" ] && return
+  echo "== $name"
+  "$@"
+  printf '%s\t%s\n' "$name" "$((SECONDS - since))" >> "$runs/times.tsv"
+  touch "$runs/$name.done"
+}
+
+release_codec() { # a new codec replaces the old one with its report
+  cp "$runs/face/codec/"* tokenizers/face/
+}
+
+step head    tdmm train recipes/head.yaml -o tdmm_lm/assets/head
+step codec   tdmm train tokenizers/face.yaml -o "$runs/face"
+step release release_codec
+step text    tdmm train tokenizers/text.yaml -o tokenizers/text
+step corpus  tdmm corpus build recipes/corpus/first.yaml -o "$runs/corpus"
+step check   tdmm corpus check "$runs/corpus"
+step lm      tdmm train recipes/sft.yaml "corpus=[$runs/corpus]" -o "$runs/lm"
+step export  tdmm export "$runs/lm/model" tdmm_lm/assets/lm
+for score in recipes/samples/*.yaml; do
+  name=$(basename "$score" .yaml)
+  step "sample-$name" tdmm animate "$score" -o "tdmm_lm/assets/samples/$name.npz"
+done
+step report  tdmm bench nano
+cp eval/bench/nano.json tdmm_lm/assets/lm/report.json
+echo "everything made in $((SECONDS - started)) s; times in $runs/times.tsv"
