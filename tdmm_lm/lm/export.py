@@ -21,7 +21,7 @@ PROBES = ("A woman smiles broadly, then nods twice.", "What happens here?", "<|f
 NEW_TOKENS = 16
 
 
-def export(adapter: str | Path, output: str | Path, *, dtype: Literal["float32", "bfloat16"] = "float32") -> str:
+def export(adapter: str | Path, output: str | Path, *, dtype: Literal["float32", "bfloat16"] = "bfloat16") -> str:
     """Write ``output`` from a PEFT adapter (its base is the folder that it names) or from a model folder.
 
     Raises:

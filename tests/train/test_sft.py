@@ -173,7 +173,7 @@ def test_adapter_merged_and_reloaded_gives_the_same_logits(given, tmp_path):
     with torch.no_grad():
         untrained = grown(input_ids=probe).logits
         wrapped = PeftModel.from_pretrained(grown, out / "adapter").eval()(input_ids=probe).logits
-        said = export.export(out / "adapter", tmp_path / "served")
+        said = export.export(out / "adapter", tmp_path / "served", dtype="float32")
         served = AutoModelForCausalLM.from_pretrained(tmp_path / "served").eval()(input_ids=probe).logits
     assert "float32" in said
     torch.testing.assert_close(served, wrapped, atol=1e-4, rtol=1e-4)
