@@ -106,6 +106,16 @@ def test_the_clock_ends_a_run(given, tmp_path):
     assert json.loads((out / "log.json").read_text())[-1]["step"] == 1
 
 
+def test_the_clock_counts_across_interruptions(given, tmp_path):
+    out = run(given, tmp_path / "out", minutes=60)
+    said = json.loads((out / "clock.json").read_text())
+    assert said["step"] == 2
+    assert 0 < said["seconds"] < 3600
+    (out / "clock.json").write_text(json.dumps({"seconds": 3600, "step": 2}))
+    run(given, out, minutes=60, trainer={**STEADY, "max_steps": 9})
+    assert json.loads((out / "log.json").read_text())[-1]["step"] == 3  # the hour was over
+
+
 def trained(given, tmp_path, **changes):
     """A trainer before its first step, and a batch."""
     settings = config.check(sft.Settings, {**given, **changes}, "test")
