@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sparse
 from jaxtyping import Float, Int
 
 from tdmm_lm.anatomy import colours, fields, parts, sphere, topology
@@ -21,7 +22,8 @@ HAIR = 0.005  # thickness
 CUT = (-0.126, -0.45)  # the neck ends in the plane y = CUT[0] + CUT[1] * z
 PIVOT = np.array([0.0, -0.0055, 0.0182])  # where the jaw turns
 NECK_JOINT, ROOT_JOINT = np.array([0.0, -0.045, -0.010]), np.array([0.0, -0.110, -0.020])
-GAZE = {"Up": (-25.0, 0.0), "Down": (30.0, 0.0), "In": (0.0, -30.0), "Out": (0.0, 32.0)}  # left eye: pitch, yaw, degrees
+# How far the left eye turns in its four shapes: pitch, yaw in degrees.
+GAZE = {"Up": (-25.0, 0.0), "Down": (30.0, 0.0), "In": (0.0, -30.0), "Out": (0.0, 32.0)}
 TONGUE_OPEN = 0.35  # how much of jawOpen lets the tongue out
 
 
@@ -132,9 +134,8 @@ def build(numbers: Numbers) -> Head:
     expression = np.zeros((count, len(ARKIT), 3))
     expression[:soft] = (basis @ vectors(control, numbers).reshape(len(control.places), -1)).reshape(soft, -1, 3)
     _rigid(expression, neutral, regions, numbers)
-    identity = _identities(control, basis, numbers, regions, skin, count, soft)
-
     eyes = np.stack([parts.EYE_CENTRE, parts.EYE_CENTRE * [-1, 1, 1]])
+    identity = _identities(control, basis, numbers, regions, skin, neutral, eyes)
     weights = _weights(neutral, expression[:, ARKIT.index("jawOpen")], regions, numbers.jaw["jawOpen"])
     arrays = FlameArrays(
         v_template=neutral, shapedirs_identity=identity, shapedirs_expression=expression.transpose(0, 2, 1),
@@ -180,19 +181,28 @@ def _about(pitch: float, yaw: float) -> Float[np.ndarray, "3 3"]:
 
 
 def _identities(
-    control: fields.Controls, basis: object, numbers: Numbers, regions: Mapping[str, slice], skin: topology.Skin,
-    count: int, soft: int,
+    control: fields.Controls,
+    basis: sparse.csr_matrix,
+    numbers: Numbers,
+    regions: Mapping[str, slice],
+    skin: topology.Skin,
+    neutral: Float[np.ndarray, "vertices 3"],
+    eyes: Float[np.ndarray, "2 3"],
 ) -> Float[np.ndarray, "vertices 3 identities"]:
     """Identity directions: fields on the skin; solids go along with the skin around them."""
     wide = np.flatnonzero(control.layer[: control.half] < IDENTITY_LAYERS)
-    result = np.zeros((count, 3, len(numbers.identities)))
+    result = np.zeros((len(neutral), 3, len(numbers.identities)))
     for i, values in enumerate(numbers.identities):
         half = np.zeros((control.half, 3))
         half[wide] = values
-        moved = basis @ fields.symmetric(control, half)  # type: ignore[operator]
-        result[:soft, :, i] = moved
-        for name, loop in (("eye_left", skin.eyes[0]), ("eye_right", skin.eyes[1])):
-            result[regions[name], :, i] = moved[loop[2]].mean(0)
+        moved = basis @ fields.symmetric(control, half)
+        result[: len(moved), :, i] = moved
+        for name, loops, centre in zip(("eye_left", "eye_right"), skin.eyes, eyes):
+            lids = loops[2:9].ravel()  # an eyeball moves and grows with the lids around it
+            around = neutral[lids] - centre
+            rows = np.concatenate([np.tile(np.eye(3), (len(lids), 1)), around.reshape(-1, 1)], 1)
+            *shift, growth = np.linalg.lstsq(rows, moved[lids].ravel(), rcond=None)[0]
+            result[regions[name], :, i] = shift + growth * (neutral[regions[name]] - centre)
         lips = moved[skin.mouth[4]].mean(0) * [0, 1, 1]
         for name in ("teeth_upper", "teeth_lower", "tongue"):
             result[regions[name], :, i] = lips
@@ -226,9 +236,10 @@ def _regressor(
     skin[regions["skin"]] = True
     still = skin & (weights[:, 2] == 0) & ((neutral[:, 1] > 0.05) | (neutral[:, 2] < 0.0))
     result = np.zeros((5, len(neutral)))
+    skull, each = np.flatnonzero(still), np.arange(len(neutral))
     for joint, (place, chosen) in enumerate((
-        (ROOT_JOINT, np.flatnonzero(still)), (NECK_JOINT, np.flatnonzero(still)), (PIVOT, np.flatnonzero(still)),
-        (eyes[0], np.arange(len(neutral))[regions["eye_left"]]), (eyes[1], np.arange(len(neutral))[regions["eye_right"]]),
+        (ROOT_JOINT, skull), (NECK_JOINT, skull), (PIVOT, skull),
+        (eyes[0], each[regions["eye_left"]]), (eyes[1], each[regions["eye_right"]]),
     )):
         rows = np.concatenate([neutral[chosen].T, np.ones((1, len(chosen)))])
         result[joint, chosen] = np.linalg.lstsq(rows, np.append(place, 1.0), rcond=None)[0]
@@ -243,8 +254,10 @@ def _texture(
     shared = shared.copy()
     shared[: len(places)] = places
     uv[: len(shared)] = 0.5 + sphere.inward(sphere.direction(0, 0), shared) / (2 * np.pi)
-    corners = {"eye_left": (0.93, 0.93), "eye_right": (0.07, 0.93), "teeth_upper": (0.07, 0.07), "teeth_lower": (0.93, 0.07),
-               "tongue": (0.93, 0.02)}
+    corners = {
+        "eye_left": (0.93, 0.93), "eye_right": (0.07, 0.93), "teeth_upper": (0.07, 0.07), "teeth_lower": (0.93, 0.07),
+        "tongue": (0.93, 0.02),
+    }
     for name, corner in corners.items():
         flat = neutral[regions[name]] - neutral[regions[name]].mean(0)
         plane = flat[:, [0, 2]] if name == "tongue" else flat[:, [0, 1]]

@@ -4,7 +4,9 @@ Control points come in layers, from a few that reach across the whole head to ma
 A field is a sum of Wendland's C2 function (Wendland 1995) of the chord to each point over its reach.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import scipy.sparse as sparse
@@ -25,26 +27,63 @@ class Controls:
     half: int  # how many there are before the mirror images
 
 
+def _near(places: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarray:
+    return places @ centre > np.cos(radius)
+
+
+def _within(places: np.ndarray, centre: np.ndarray, size: tuple[float, float], factor: float) -> np.ndarray:
+    return ((sphere.inward(centre, places) / np.array(size)) ** 2).sum(1) < factor**2
+
+
+def _whole(places: np.ndarray) -> np.ndarray:
+    return np.ones(len(places), bool)
+
+
+def _front(places: np.ndarray) -> np.ndarray:
+    return _near(places, FACE, 1.5)
+
+
+def _front_and_neck(places: np.ndarray) -> np.ndarray:
+    return _near(places, FACE, 1.45) | _near(places, sphere.NECK, 0.9)
+
+
+def _features(places: np.ndarray) -> np.ndarray:
+    """Around mouth, eyes and nose, on the ears and behind the jaw's angle."""
+    loops = ((sphere.MOUTH, topology.MOUTH_LOOPS, 1.7), (sphere.EYE, topology.EYE_LOOPS, 1.9),
+             (sphere.EAR, topology.EAR_LOOPS, 1.0))
+    inside = _near(places, sphere.direction(0, -4), 0.22) | _near(places, sphere.direction(97, -43), 0.5)
+    for centre, sizes, factor in loops:
+        inside |= _within(places, centre, sizes[-1], factor)
+    return inside
+
+
+def _nose(places: np.ndarray) -> np.ndarray:
+    return _near(places, FACE, 0.2)
+
+
+FACE = sphere.direction(0, -8)
+STREWN = (  # layers of points: spacing and reach, radians, and where
+    (0.62, 1.60, _whole), (0.28, 0.75, _front), (0.17, 0.46, _front_and_neck), (0.10, 0.28, _features),
+    (0.036, 0.11, _nose),
+)
+LOOP_REACH = 0.15
+LOOPS = (  # points on ellipses: middle, half-widths, how many around
+    (sphere.MOUTH, (0.10, 0.022), 12), (sphere.MOUTH, (0.165, 0.05), 20), (sphere.MOUTH, (0.197, 0.082), 24),
+    (sphere.MOUTH, (0.221, 0.108), 28), (sphere.MOUTH, (0.262, 0.155), 28),
+    (sphere.EYE, (0.105, 0.050), 16), (sphere.EYE, (0.130, 0.080), 20), (sphere.EYE, (0.166, 0.113), 20),
+    (sphere.NOSTRIL, (0.03, 0.03), 6),
+    (sphere.EAR, (0.01, 0.04), 2), (sphere.EAR, (0.05, 0.12), 10), (sphere.EAR, (0.10, 0.22), 16),
+    (sphere.EAR, (0.16, 0.34), 20),
+)
+
+
+@cache
 def controls() -> Controls:
     """The control points of every field, in an order that never changes."""
-    face = sphere.direction(0, -8)
-    layers = [_strewn(0.62, 1.60, lambda p: np.ones(len(p), bool)), _strewn(0.28, 0.75, lambda p: p @ face > np.cos(1.5))]
-    near = lambda p: (  # noqa: E731
-        _within(p, sphere.MOUTH, 1.7, topology.MOUTH_LOOPS[-1]) | _within(p, sphere.EYE, 1.9, topology.EYE_LOOPS[-1])
-        | (p @ sphere.direction(0, -4) > np.cos(0.22)) | (p @ sphere.direction(97, -43) > np.cos(0.5)) | _within(p, sphere.EAR, 1.0, topology.EAR_LOOPS[-1])
-    )
-    layers.append(_strewn(0.17, 0.46, lambda p: (p @ face > np.cos(1.45)) | (p @ sphere.NECK > np.cos(0.9))))
-    layers.append(_strewn(0.10, 0.28, near))
-    fine = [
-        _loop(sphere.MOUTH, size, count)
-        for size, count in (((0.10, 0.022), 12), ((0.165, 0.05), 20), ((0.197, 0.082), 24), ((0.221, 0.108), 28), ((0.262, 0.155), 28))
-    ]
-    fine += [_loop(sphere.EYE, size, count) for size, count in (((0.105, 0.050), 16), ((0.130, 0.080), 20), ((0.166, 0.113), 20))]
-    fine += [_loop(sphere.NOSTRIL, size, count) for size, count in (((0.001, 0.001), 1), ((0.03, 0.03), 6))]
-    fine += [_loop(sphere.EAR, size, count) for size, count in (((0.01, 0.04), 2), ((0.05, 0.12), 10), ((0.10, 0.22), 16), ((0.16, 0.34), 20))]
-    layers.append((np.concatenate(fine), 0.15))
-    layers.append(_strewn(0.036, 0.11, lambda p: p @ sphere.direction(0, -8) > np.cos(0.2)))
-    layers.append((np.concatenate([_past_rim(0.0), _past_rim(0.09), _past_rim(0.18)]), 0.26))
+    layers = [(_strewn(gap, where), reach) for gap, reach, where in STREWN]
+    loops = [_loop(centre, size, count) for centre, size, count in LOOPS]
+    layers.append((np.concatenate(loops), LOOP_REACH))
+    layers.append((np.concatenate([_past_rim(margin) for margin in (0.0, 0.09, 0.18)]), 0.26))
     places = np.concatenate([points for points, _ in layers])
     reach = np.concatenate([np.full(len(points), size) for points, size in layers])
     layer = np.concatenate([np.full(len(points), i) for i, (points, _) in enumerate(layers)])
@@ -75,14 +114,11 @@ def symmetric(control: Controls, half: Float[np.ndarray, "half 3"]) -> Float[np.
     return np.concatenate([half, sphere.mirrored(half[control.mirror[control.half:]])])
 
 
-def _within(places: np.ndarray, centre: np.ndarray, factor: float, size: tuple[float, float]) -> np.ndarray:
-    return ((sphere.inward(centre, places) / np.array(size)) ** 2).sum(1) < factor**2
+def _strewn(gap: float, where: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def clear(places: np.ndarray) -> np.ndarray:
+        return np.where(where(places) & ~sphere.below_neck(places), gap, np.inf)
 
-
-def _strewn(gap: float, reach: float, where: object) -> tuple[np.ndarray, float]:
-    assert callable(where)
-    clear = lambda p: np.where(where(p) & ~sphere.below_neck(p), gap, np.inf)  # noqa: E731
-    return topology.strew(clear, np.zeros((1, 3)), fine=0.0, counts=(0, int(250 / gap**2))), reach
+    return topology.strew(clear, np.zeros((1, 3)), fine=0.0, counts=(0, int(250 / gap**2)))
 
 
 def _past_rim(margin: float) -> np.ndarray:

@@ -17,7 +17,8 @@ IRIS, PUPIL = 0.0062, 0.0026  # radii; adult irises are 11.7 mm across
 
 SKIN = (0.84, 0.66, 0.56)
 SCLERA, LIMBUS, IRIS_OUTER, IRIS_INNER = (0.93, 0.92, 0.90), (0.16, 0.13, 0.11), (0.30, 0.20, 0.12), (0.42, 0.29, 0.17)
-BLACK, TOOTH, GUM, TONGUE, HAIR = (0.02, 0.02, 0.02), (0.93, 0.91, 0.84), (0.72, 0.36, 0.36), (0.72, 0.36, 0.36), (0.17, 0.12, 0.09)
+BLACK, TOOTH, GUM, TONGUE = (0.02, 0.02, 0.02), (0.93, 0.91, 0.84), (0.72, 0.36, 0.36), (0.72, 0.36, 0.36)
+HAIR, LASH = (0.17, 0.12, 0.09), (0.06, 0.04, 0.03)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def eyeball(segments: int = 32) -> Part:
     turn = np.arange(segments) * (2 * np.pi / segments)
     points, colours = [np.array([[0, 0, 1.0]])], [BLACK]
     for angle, colour in rings:
-        points.append(np.stack([np.sin(angle) * np.cos(turn), np.sin(angle) * np.sin(turn), np.full(segments, np.cos(angle))], 1))
+        wide, deep = np.sin(angle), np.full(segments, np.cos(angle))
+        points.append(np.stack([wide * np.cos(turn), wide * np.sin(turn), deep], 1))
         colours += [colour] * segments
     points.append(np.array([[0, 0, -1.0]]))
     colours.append(SCLERA)
@@ -74,7 +76,7 @@ def teeth(*, upper: bool, count: int = 14, columns: int = 5) -> Part:
     along = np.linspace(-1, 1, steps + 1)
     turn = along * np.pi / 2 * 0.97
     power = 2 / 2.4
-    wide, deep, front = (0.0318, 0.0538, 0.0518) if upper else (0.0298, 0.0518, 0.0515)
+    wide, deep, front = (0.0310, 0.0538, 0.0518) if upper else (0.0284, 0.0518, 0.0513)
     curve = np.stack([wide * np.sign(turn) * abs(np.sin(turn)) ** power, front + deep * np.cos(turn) ** power], 1)
     tangent = np.gradient(curve, axis=0)
     normal = np.stack([tangent[:, 1], -tangent[:, 0]], 1) / np.linalg.norm(tangent, axis=1, keepdims=True)
@@ -90,7 +92,8 @@ def teeth(*, upper: bool, count: int = 14, columns: int = 5) -> Part:
     white = np.array(TOOTH) * (1 - 0.35 * waist[:, None])
     for inset, height, colour in (
         (0.0045, -0.75, GUM), (0.0002, -0.35, GUM), (-0.0004, -0.02, GUM), (0.0, 0.02, None), (-0.0006, 0.45, None),
-        (0.0006, 0.93, None), (0.0016, 1.0, None), (0.0030, 0.95, None), (0.0060, 0.3, None), (0.0070, 0.1, GUM), (0.0100, -0.7, GUM),
+        (0.0006, 0.93, None), (0.0016, 1.0, None), (0.0030, 0.95, None), (0.0060, 0.3, None), (0.0070, 0.1, GUM),
+        (0.0100, -0.7, GUM),
     ):
         y = root + (edge - root) * height + sign * 0.0006 * waist * (height > 0.9)
         shape = curve - normal * (inset + 0.0012 * waist * (height > 0))[:, None]
@@ -124,7 +127,10 @@ def tongue(rings: int = 14, segments: int = 20) -> Part:
 
 
 # Along the left brow: across, up (radians around the middle of the face), half height.
-BROW = ((0.105, 0.398, 0.009), (0.17, 0.413, 0.024), (0.27, 0.430, 0.025), (0.38, 0.440, 0.021), (0.48, 0.424, 0.015), (0.565, 0.384, 0.005))
+BROW = (
+    (0.105, 0.398, 0.009), (0.17, 0.413, 0.024), (0.27, 0.430, 0.025), (0.38, 0.440, 0.021), (0.48, 0.424, 0.015),
+    (0.565, 0.384, 0.005),
+)
 
 
 def brow(columns: int = 26, rows: int = 5) -> Strip:
@@ -132,11 +138,13 @@ def brow(columns: int = 26, rows: int = 5) -> Strip:
     knots = np.array(BROW)
     at = np.linspace(0, 1, columns)
     line = np.stack([np.interp(at, np.linspace(0, 1, len(knots)), knots[:, i]) for i in range(3)], 1)
-    line = np.stack([np.convolve(np.pad(line[:, i], 2, mode="reflect", reflect_type="odd"), np.ones(5) / 5, "valid") for i in range(3)], 1)
+    padded = np.pad(line, ((2, 2), (0, 0)), mode="reflect", reflect_type="odd")
+    line = np.stack([padded[i : i + columns] for i in range(5)]).mean(0)  # no corners
     across = np.linspace(-1, 1, rows)
     plane = np.stack([np.repeat(line[:, :1], rows, 1), line[:, 1:2] + line[:, 2:] * across * 0.85], -1)
     places = sphere.outward(sphere.direction(0, 0), plane.reshape(-1, 2))
-    height = (0.0013 * (1 - across**2) * np.minimum(1, np.minimum(at * 8, (1 - at) * 8 + 0.2))[:, None] + 0.0001).ravel()
+    fade = np.minimum(1, np.minimum(at * 8, (1 - at) * 8 + 0.2))
+    height = np.outer(fade, 0.0013 * (1 - across**2)).ravel() + 0.0001
     grid = np.arange(columns * rows).reshape(columns, rows)
     faces = topology.strips(grid, closed=False)
     soft = np.outer(np.minimum(1, at * 9 + 0.25), 1 - 0.55 * across**4).reshape(-1, 1)  # thinner hair at its edges
@@ -147,16 +155,15 @@ def brow(columns: int = 26, rows: int = 5) -> Strip:
 def lash(*, upper: bool, reach: float) -> Strip:
     """Along the left eye's lid margin: rooted on it, tips standing off forward and away from the opening."""
     turn = np.linspace(0.04, np.pi - 0.12, 20) * (1 if upper else -1)
-    size = sphere.EYE_MARGIN if upper else sphere.EYE_MARGIN
-    places = sphere.outward(sphere.EYE, np.stack([size[0] * np.cos(turn), size[1] * np.sin(turn)], 1))
+    places = sphere.outward(sphere.EYE, np.stack([np.cos(turn), np.sin(turn)], 1) * sphere.EYE_MARGIN)
     side = np.sign(np.sin(turn))[:, None]
     fade = np.minimum(1, 4 * np.sin(abs(turn)))[:, None]
-    tip = (np.array([0.25, 0.0, 0.9]) * np.cos(turn)[:, None] * [1, 0, 0.2] + [0, 0, 0.8]) + side * [0, 0.75, 0]
-    offset = np.concatenate([np.zeros_like(places) + [0, 0, 0.0002], tip * reach * fade])
+    tip = np.cos(turn)[:, None] * [0.25, 0.0, 0.18] + side * [0.0, 0.75, 0.0] + [0.0, 0.0, 0.8]
+    offset = np.concatenate([np.tile([0.0, 0.0, 0.0002], (len(places), 1)), tip * reach * fade])
     grid = np.arange(40).reshape(2, 20)
     one = topology.strips(grid, closed=False)
     faces = np.concatenate([one, one[:, ::-1]])  # seen from both sides
-    return Strip(np.concatenate([places, places]), offset, faces, np.tile((0.06, 0.04, 0.03), (40, 1)))
+    return Strip(np.concatenate([places, places]), offset, faces, np.tile(LASH, (40, 1)))
 
 
 def _outward(points: np.ndarray, faces: np.ndarray) -> np.ndarray:

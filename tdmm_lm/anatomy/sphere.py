@@ -19,9 +19,10 @@ EYE = direction(19.3, 11.6)  # the person's left one; the right one is its mirro
 NOSTRIL, NOSTRIL_HOLE = direction(4.7, -9.4), 0.034
 EAR = direction(86, -8)
 NECK = direction(180, -88)  # the middle of the hole below which the head ends
-NECK_RIM = ((-90, 0.27), (-60, 0.285), (-30, 0.35), (0, 0.417), (30, 0.42), (60, 0.40), (90, 0.38))  # front to back: radius
+# Its radius by angle, from the front (-90 degrees) over the side to the back.
+NECK_RIM = ((-90, 0.27), (-60, 0.285), (-30, 0.35), (0, 0.417), (30, 0.42), (60, 0.40), (90, 0.38))
 
-# Half-widths (across, up) of nested loops: hole in the skin, where the two sides touch, outer edge of the coloured part.
+# Half-widths (across, up) of nested loops: the hole in the skin, where both sides touch, the outer edge of the lips.
 MOUTH_HOLE, MOUTH_CONTACT, MOUTH_EDGE = (0.165, 0.050), (0.205, 0.090), (0.262, 0.155)
 EYE_HOLE, EYE_MARGIN = (0.105, 0.050), (0.130, 0.080)
 

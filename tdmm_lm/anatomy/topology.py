@@ -34,9 +34,9 @@ EAR_LOOPS = tuple((0.012 + 0.016 * i, 0.03 + 0.034 * i) for i in range(12))
 class Skin:
     """Vertices on the unit sphere, triangles counter-clockwise from outside.
 
-    ``mouth`` (loops, vertices) and ``eyes`` and ``nostrils`` (left and right; loops, vertices) hold vertex numbers, loops from inside
-    outwards, each counter-clockwise as seen from the front from its corner on the person's left (for the right side,
-    mirrored: clockwise, from its corner on the person's right). ``rim`` is the lower end of the neck.
+    ``mouth``, ``eyes`` and ``nostrils`` (left, right) hold the vertices of loops, from inside outwards, each loop
+    counter-clockwise as seen from the front from its corner on the person's left (on the right side mirrored:
+    clockwise from the right). ``rim`` is the lower end of the neck.
     """
 
     places: Float[np.ndarray, "vertices 3"]
@@ -104,9 +104,9 @@ def spacing(places: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
     gap = np.full(len(places), 0.085)
     gap[abs(hair_border(places)) < 6] = 0.035
     for centre, near, reach, core in (
-        (sphere.direction(0, -8), 0.030, 0.9, 0.50), (sphere.direction(0, -8), 0.017, 0.16, 0.17), (sphere.NOSTRIL, 0.016, 0.5, 0.03),
-        (sphere.EYE, 0.024, 0.9, 0.26), (sphere.MOUTH, 0.030, 0.9, 0.32), (sphere.EAR, 0.050, 0.5, 0.42),
-        (sphere.NECK, 0.055, 0.9, 0.9),
+        (sphere.direction(0, -8), 0.030, 0.9, 0.50), (sphere.direction(0, -8), 0.017, 0.16, 0.17),
+        (sphere.NOSTRIL, 0.016, 0.5, 0.03), (sphere.EYE, 0.024, 0.9, 0.26), (sphere.MOUTH, 0.030, 0.9, 0.32),
+        (sphere.EAR, 0.050, 0.5, 0.42), (sphere.NECK, 0.055, 0.9, 0.9),
     ):
         away = np.arccos(np.clip(places @ centre, -1, 1))
         gap = np.minimum(gap, near + 0.10 * np.maximum(0, away - core) / reach * 1.4)
@@ -141,7 +141,8 @@ def skin() -> Skin:
     mirror[len(left):] = aside
 
     owner = np.full(len(left), -1)
-    grids, bands, start = [], [], 0
+    grids: list[np.ndarray] = []
+    bands, start = [], 0
     for number, block in enumerate(blocks):
         grid = start + np.arange(block.shape[0] * block.shape[1]).reshape(block.shape[:2])
         owner[grid.ravel()] = number
@@ -165,7 +166,8 @@ def skin() -> Skin:
     whole = np.empty((len(MOUTH_LOOPS), LIPS), int)
     whole[:, around] = grids[0]
     whole[:, quarter : 3 * quarter + 1] = mirror[grids[0]][:, ::-1]
-    return Skin(places, faces, mirror, whole, (grids[1], mirror[grids[1]]), (grids[2], mirror[grids[2]]), np.union1d(grids[4], mirror[grids[4]]))
+    eyes, nostrils = ((grid, mirror[grid]) for grid in grids[1:3])
+    return Skin(places, faces, mirror, whole, eyes, nostrils, np.union1d(grids[4], mirror[grids[4]]))
 
 
 def strips(grid: Int[np.ndarray, "loops count"], *, closed: bool) -> Int[np.ndarray, "faces 3"]:

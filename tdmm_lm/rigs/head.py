@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from tdmm_lm import bundle, landmarks
-from tdmm_lm.anatomy import assemble, places
+from tdmm_lm.anatomy import assemble, fields, places
 from tdmm_lm.motion.face import ARKIT
 from tdmm_lm.rigs import Embedding
 from tdmm_lm.rigs.flame import FlameRig
@@ -37,7 +37,11 @@ def read(folder: Path) -> FlameRig:
     """
     config = json.loads((folder / "config.json").read_text())
     if config.get("format") != FORMAT:
-        raise ValueError(f"{folder}: expected head format {FORMAT}, got {config.get('format')}; run tdmm train recipes/head.yaml.")
+        got = config.get("format")
+        raise ValueError(f"{folder}: expected head format {FORMAT}, got {got}; run tdmm train recipes/head.yaml.")
+    points = len(fields.controls().places)
+    if config["controls"] != points:
+        raise ValueError(f"{folder}: expected numbers for {points} control points, got {config['controls']}.")
     stored = load_file(folder / "model.safetensors")
     ends = np.cumsum(stored["used_counts"].astype(int))[:-1]
     used, values = np.split(stored["used"].astype(int), ends), np.split(stored["values"].astype(float), ends)
@@ -80,5 +84,5 @@ def write(numbers: assemble.Numbers, folder: Path) -> None:
         "landmarks": numbers.landmarks.astype(np.float32),
     }
     save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / "model.safetensors")
-    config = {"format": FORMAT, "shapes": names, "jaw": list(numbers.jaw)}
+    config = {"format": FORMAT, "shapes": names, "jaw": list(numbers.jaw), "controls": len(fields.controls().places)}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
