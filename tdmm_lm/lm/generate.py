@@ -26,6 +26,7 @@ __all__ = [
 QUESTION = "Describe this motion."
 MAX_WORDS = 120  # text tokens in an answer
 BATCH = 64  # prompts sampled together
+PART = 5.0  # seconds of a long motion that are described at a time
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,18 @@ def reply(
 def describe(
     lm: LM, codes: Int[np.ndarray, "n books"], question: str | None = None, *, temperature: float = 0.0
 ) -> str:
-    """A motion in words, or the answer to a question about it."""
-    return describe_batch(lm, [codes], question, temperature=temperature)[0]
+    """A motion in words, or the answer to a question about it.
+
+    What is longer than a model has seen (10 s) is told in equal parts of about `PART` seconds, a line each.
+    """
+    fps = lm.vocab["face"].code_fps
+    if len(codes) <= vocab.SECONDS[1] * fps:
+        return describe_batch(lm, [codes], question, temperature=temperature)[0]
+    parts = np.array_split(codes, -(-len(codes) // round(PART * fps)))
+    ends = np.cumsum([len(part) for part in parts]) / fps
+    told = describe_batch(lm, parts, question, temperature=temperature)
+    starts = [0.0, *ends[:-1]]
+    return "\n".join(f"{start:.1f} to {end:.1f} s: {text}" for start, end, text in zip(starts, ends, told))
 
 
 def describe_batch(

@@ -46,6 +46,14 @@ def test_greedy_words_are_those_of_transformers(lm):
     assert generate.describe(lm, CODES, "describe").startswith(expected.strip())
 
 
+def test_a_long_motion_is_told_in_parts(lm):
+    long = np.tile(CODES, (9, 1))[:301]  # 12.04 s
+    told = generate.describe(lm, long).split("\n")
+    assert [line.split(": ")[0] for line in told] == ["0.0 to 4.0 s", "4.0 to 8.0 s", "8.0 to 12.0 s"]
+    assert told[1] == f"4.0 to 8.0 s: {generate.describe(lm, long[101:201])}"
+    assert " s: " not in generate.describe(lm, long[:240])
+
+
 def test_edit(lm):
     assert generate.edit(lm, CODES, "now frowns", 40).shape == (40, 2)
 
