@@ -65,7 +65,8 @@ def _sha256(path: Path) -> str:
 
 def find(asset: Asset) -> Path | None:
     """Where an asset lies on this machine, or None."""
-    roots = ([bundle.data() / asset.local] if bundle.data() else []) + [bundle.cache() / asset.cached]
+    data = bundle.data()
+    roots = ([data / asset.local] if data else []) + [bundle.cache() / asset.cached]
     return next((path for path in roots if path.is_file()), None)
 
 

@@ -201,7 +201,8 @@ class Chat:
         self, body: ChatRequest, prepared: Prepared, base: str, gone: Callable[[], Awaitable[bool]]
     ) -> dict[str, Any]:
         """One answer, not streamed; given up when the client has gone."""
-        stop, text, codes, end = threading.Event(), "", [], Finish("length", 0, 0, 0)
+        codes: list[np.ndarray] = []
+        stop, text, end = threading.Event(), "", Finish("length", 0, 0, 0)
         try:
             async for piece in self._pieces(prepared, stop):
                 if isinstance(piece, Text):
@@ -242,14 +243,15 @@ class Chat:
             chunk = {**head, "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]}
             return f"data: {json.dumps(chunk | ({'usage': None} if wants_usage else {}))}\n\n"
 
-        stop, codes, end = threading.Event(), [], Finish("length", 0, 0, 0)
+        codes: list[np.ndarray] = []
+        stop, end = threading.Event(), Finish("length", 0, 0, 0)
         yield event({"role": "assistant", "content": ""})
         try:
             async for piece in self._pieces(prepared, stop):
                 if isinstance(piece, Text):
                     yield event({"content": piece.text})
                 elif isinstance(piece, Codes):
-                    start = sum(map(len, codes))
+                    start = sum(len(piece) for piece in codes)
                     codes.append(piece.codes)
                     yield event({"motion": {"start": start, "codes": piece.codes.tolist()}})
                 else:
