@@ -23,7 +23,7 @@ CUT = (-0.126, -0.45)  # the neck ends in the plane y = CUT[0] + CUT[1] * z
 PIVOT = np.array([0.0, -0.0055, 0.0182])  # where the jaw turns
 NECK_JOINT, ROOT_JOINT = np.array([0.0, -0.045, -0.010]), np.array([0.0, -0.110, -0.020])
 # How far the left eye turns in its four shapes: pitch, yaw in degrees.
-GAZE = {"Up": (-25.0, 0.0), "Down": (30.0, 0.0), "In": (0.0, -30.0), "Out": (0.0, 32.0)}
+GAZE = {"Up": (-30.0, 0.0), "Down": (30.0, 0.0), "In": (0.0, -30.0), "Out": (0.0, 30.0)}
 TONGUE_OPEN = 0.35  # how much of jawOpen lets the tongue out
 
 

@@ -31,7 +31,6 @@ class Scan:
     sphere: Float[np.ndarray, "skin 3"]
     lids: tuple[Int[np.ndarray, " ring"], ...]  # loops around the left eye, from the hole outwards
     lips: tuple[Int[np.ndarray, " ring"], ...]
-    marks: Int[np.ndarray, "68"]  # the vertices of 68 usual landmarks
 
 
 def read(folder: Path) -> Scan:
@@ -48,10 +47,9 @@ def read(folder: Path) -> Scan:
         quads = archive["faces"].astype(int)
         shapes = dict(zip(archive["expr_names"].tolist(), archive["expr_deltas"]))
         identities = archive["id_deltas"]
-        marks = archive["idx_to_landmark_verts"]
     springs = _springs(quads[quads.max(1) < SKIN])
     lids, lips = _rings(neutral, quads, springs)
-    return Scan(neutral, shapes, identities, quads, _spread(neutral, quads, springs, lids, lips), lids, lips, marks)
+    return Scan(neutral, shapes, identities, quads, _spread(neutral, quads, springs, lids, lips), lids, lips)
 
 
 def _sides(quads: Int[np.ndarray, "faces 4"]) -> Int[np.ndarray, "sides 2"]:

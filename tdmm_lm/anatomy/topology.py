@@ -151,8 +151,9 @@ def skin() -> Skin:
         start += grid.size
     throat = grids[0][0]
     bands.append(strips(np.stack([throat[: quarter + 1], throat[: quarter - 1 : -1]]), closed=False))
-    for grid in grids[2:4]:  # nostril and ear end in a fan; behind the lids the skin is open
-        bands.append(np.stack([np.full(grid.shape[1] - 2, grid[0, 0]), grid[0, 1:-1], grid[0, 2:]], 1))
+    for closed in grids[2:4]:  # nostril and ear end in a fan; behind the lids the skin is open
+        first = closed[0]
+        bands.append(np.stack([np.full(len(first) - 2, first[0]), first[1:-1], first[2:]], 1))
 
     # Of the loops only the outermost take part; the convex hull of points on a sphere is their Delaunay triangulation.
     part = np.concatenate([*(grid[-1] for grid in grids), np.arange(start, len(left))])

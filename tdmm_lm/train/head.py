@@ -6,7 +6,6 @@ spread over the same sphere: the neutral face, the ARKit shapes (one side, then 
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from tdmm_lm.anatomy import assemble, fields, fit, places, scan, sphere, targets
 from tdmm_lm.config import Settings as Base
 from tdmm_lm.report import figure, report
 from tdmm_lm.rigs import head as rig_head
+from tdmm_lm.rigs import ict
 
 SOURCE = "ICT-FaceKit light, MIT, USC ICT 2020"
 
@@ -73,12 +73,10 @@ def main(settings: Settings, out: Path) -> None:
         field = (field + sphere.mirrored(field[fitter.twin]))[: scan.OUTSIDE] / 2
         identities.append(fitter.symmetric(field, wide, settings.ridge_identity))
     jaw = {name: targets.jaw(head, name) for name in ("jawOpen", "jawForward", "jawLeft")}
-    numbers = assemble.Numbers(neutral, shapes, np.array(identities), jaw, np.zeros((len(places.ON_SKIN), 2)))
+    marks = ict.load().landmarks
+    carried = places.carried(head.sphere, marks.vertices, marks.weights)
+    numbers = assemble.Numbers(neutral, shapes, np.array(identities), jaw, carried)
     built = assemble.build(numbers)
-    numbers = replace(numbers, landmarks=places.fit(
-        built.skin, built.arrays.v_template[built.regions["skin"]], head.sphere[head.marks],
-        data / "face_landmarker" / "canonical_face_model.obj",
-    ))
 
     placed = ground + fitter.basis @ fields.symmetric(fitter.control, neutral)
     off = np.linalg.norm(placed - surface, axis=1) * 1000
