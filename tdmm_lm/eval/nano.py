@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from tdmm_lm import bundle, codec, report, rigs
+from tdmm_lm import bundle, codec, formats, report, rigs
 from tdmm_lm.corpus import caption, labels, perform, prompts, reading
 from tdmm_lm.corpus import recordings as sources
 from tdmm_lm.lm import generate
@@ -106,10 +106,24 @@ def performed(bench: Bench, *, n: int = 500) -> Figures:
     return result
 
 
-def recordings(folder: Path) -> Iterator[MotionClip]:
-    """The held-out real clips of the data folder: every fifth GRID sentence, FACEGOOD's held-out take."""
+def recordings(folder: Path, *, split: str | None = None) -> Iterator[MotionClip]:
+    """The real clips of the data folder; the split ``test`` is every fifth GRID sentence and FACEGOOD's held-out take."""
     for source in sources.SOURCES.values():
-        yield from (sample.clips["face"] for sample in source(folder) if sample.split == "test")
+        yield from (sample.clips["face"] for sample in source(folder) if split in (None, sample.split))
+
+
+def read(bench: Bench, folder: Path) -> Figures:
+    """Every face video (captured) and every recording of the folder: tokenised, described, observed.
+
+    One that cannot be read raises; one described in words that say nothing known of a face does not count.
+    """
+    videos = sorted((folder / "grid_s1" / "video").glob("*.mpg"))
+    clips = [formats.read(path) for path in track(videos, "capturing")] + list(recordings(folder))
+    codes = [codec.tokenize(bench.network, clip) for clip in track(clips, "tokenising")]
+    texts = generate.describe_batch(bench.lm, codes)
+    seen = [observing.run(clip, rigs.load(clip.rig)) for clip in track(clips, "observing")]
+    good = [caption.parse(text).family is not None and one.seconds > 0 for text, one in zip(texts, seen)]
+    return {"recordings_read": share(good), "videos_captured": report.figure(len(videos), "videos")}
 
 
 def recorded(bench: Bench, clips: Sequence[MotionClip]) -> Figures:
