@@ -13,7 +13,7 @@ from tdmm_lm.observe.gaze import rest
 
 SMOOTHING = 0.04  # seconds, standard deviation
 SWING = {"nod": 4.0, "shake": 5.0}  # degrees from a turning point to the next, the least
-SLOWEST = 0.5  # seconds such a move takes at most, between 15 and 85 % of its way
+WAY = 0.5  # seconds there, and back: how far it is after that counts
 DWELL = 0.65  # seconds a dip or swing lasts at most, at half its size; longer, and the pose is held
 PAUSE = 0.6  # seconds between two moves of one gesture at most
 EVEN = 0.4  # a stroke smaller than this share of the gesture's largest is its ending, not one more
@@ -68,14 +68,14 @@ def _strokes(curve: Float[np.ndarray, " frames"], swing: float, fps: float, *, b
         if here.kind < 0 and not both:
             continue
         way = here.kind * curve
-        foot = max(way[before.frame], way[after.frame])  # the higher side: how far it certainly goes
-        half = (way[here.frame] + foot) / 2
-        left, right = (events.crossing(way, here.frame, half, step) for step in (-1, 1))
-        begin = events.crossing(way, here.frame, way[before.frame] + 0.15 * (way[here.frame] - way[before.frame]), -1)
-        end = events.crossing(way, here.frame, way[after.frame] + 0.15 * (way[here.frame] - way[after.frame]), 1)
-        quick = max(here.frame - begin, end - here.frame) <= (SLOWEST + DWELL / 2) * fps
-        if quick and right - left <= DWELL * fps:
-            strokes.append(Stroke(begin, here.frame, end, float(way[here.frame] - foot)))
+        apex, reach = here.frame, round(WAY * fps)
+        there, back = way[max(before.frame, apex - reach) : apex + 1], way[apex : min(after.frame, apex + reach) + 1]
+        foot = max(float(there.min()), float(back.min()))  # the higher side: how far it certainly goes
+        size = float(way[apex]) - foot
+        left, right = (events.crossing(way, apex, foot + 0.5 * size, step) for step in (-1, 1))
+        begin, end = (events.crossing(way, apex, foot + 0.15 * size, step) for step in (-1, 1))
+        if size >= swing and right - left <= DWELL * fps:
+            strokes.append(Stroke(begin, apex, end, size))
     return strokes
 
 
@@ -95,7 +95,7 @@ def _repeated(name: str, strokes: list[Stroke], fps: float) -> list[Event]:
             continue
         count = len(full) if name == "nod" else (len(full) + 1) // 2
         found.append(Event(
-            "head", name, max(0.0, full[0].begin / fps), largest.apex / fps, full[-1].end / fps,
+            "head", name, full[0].begin / fps, largest.apex / fps, full[-1].end / fps,
             min(1.0, largest.size / FAR[name]), count=count,
         ))
     return found
