@@ -48,8 +48,10 @@ def share(hits: Sequence[bool], **more: Any) -> dict[str, Any]:
 
 
 def described(bench: Bench, *, n: int = 500) -> Figures:
-    """Motion2Language on ``n`` performances of the test split (unseen scores): families and gestures in their order,
-    all of them, read from the description by keywords."""
+    """Motion2Language on ``n`` performances of the test split (unseen scores).
+
+    Families and gestures must be right in their order, all of them, as keywords in the description say.
+    """
     scores = [prompts.sample(seed, split="test") for seed in range(n)]
     known = [labels.of_score(score) for score in scores]
     codes = [codec.tokenize(bench.network, perform.perform(score), bench.rig) for score in track(scores, "performing")]
@@ -107,7 +109,7 @@ def performed(bench: Bench, *, n: int = 500) -> Figures:
 
 
 def recordings(folder: Path, *, split: str | None = None) -> Iterator[MotionClip]:
-    """The real clips of the data folder; the split ``test`` is every fifth GRID sentence and FACEGOOD's held-out take."""
+    """The real clips of the data folder; split ``test``: every fifth GRID sentence and FACEGOOD's held-out take."""
     for source in sources.SOURCES.values():
         yield from (sample.clips["face"] for sample in source(folder) if split in (None, sample.split))
 
