@@ -223,7 +223,8 @@ def test_a_clip_in_codes_and_back(bundled: codec.Codec, head: rigs.Rig) -> None:
     again = codec.detokenize(bundled, codes, head)
     assert (again.frames, again.fps, again.rig) == (75, 25.0, "head")
     one, other = measure(clip, head), measure(again, head)
-    assert np.linalg.norm(one.displacement - other.displacement, axis=-1).mean() * 63 < 0.6
+    error = np.linalg.norm(one.displacement - other.displacement, axis=-1).mean() * 63
+    assert error < 1.0  # mm; the smile moves 2.6
     seen = observing.run(again, head)
     assert (seen.family, seen.gesture, seen.count) == ("joy", "nod", 2)
 
