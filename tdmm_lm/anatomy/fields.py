@@ -118,7 +118,7 @@ def _strewn(gap: float, where: Callable[[np.ndarray], np.ndarray]) -> np.ndarray
     def clear(places: np.ndarray) -> np.ndarray:
         return np.where(where(places) & ~sphere.below_neck(places), gap, np.inf)
 
-    return topology.strew(clear, np.zeros((1, 3)), fine=0.0, counts=(0, int(250 / gap**2)))
+    return topology.strew(clear, np.zeros((1, 3)), fine=0.0, counts=(0, int(100 / gap**2)))
 
 
 def _past_rim(margin: float) -> np.ndarray:
