@@ -40,6 +40,8 @@ def load(folder: Path | None = None) -> Bench:
 
 def share(hits: Sequence[bool], **more: Any) -> dict[str, Any]:
     """A share as a figure, with Wilson's 95 % interval."""
+    if not hits:
+        return report.figure(None, "share", n=0, **more)
     n, z = len(hits), 1.959964
     p = sum(hits) / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
