@@ -14,9 +14,10 @@ import anyio
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from tdmm_lm.lm.generate import Codes, Finish, Piece, Text
 from tdmm_lm.motion import MotionClip
 from tdmm_lm.serve import files
-from tdmm_lm.serve.engine import Codes, Engine, Finish, Options, Piece, Text
+from tdmm_lm.serve.engine import Engine, Options
 from tdmm_lm.serve.errors import ApiError
 from tdmm_lm.serve.motions import FORMATS, Motion, Motions
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int
 
+from tdmm_lm.lm.generate import Piece
+
 
 @dataclass(frozen=True)
 class Options:
@@ -21,33 +23,6 @@ class Options:
     temperature: float | None = None
     top_p: float | None = None
     seed: int | None = None
-
-
-@dataclass(frozen=True)
-class Text:
-    """A piece of the answer's text."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Codes:
-    """Code frames of the answer's motion, in order."""
-
-    codes: Int[np.ndarray, "frames books"]
-
-
-@dataclass(frozen=True)
-class Finish:
-    """The end of an answer: why, and what it cost in tokens."""
-
-    reason: Literal["stop", "length"]
-    prompt_tokens: int
-    completion_tokens: int
-    motion_tokens: int
-
-
-Piece = Text | Codes | Finish
 
 
 class Engine(ABC):

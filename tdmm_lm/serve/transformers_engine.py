@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Int
 
 from tdmm_lm.lm import data, generate, tasks, vocab
-from tdmm_lm.serve.engine import Codes, Engine, Finish, Options, Piece, Text
+from tdmm_lm.lm.generate import Piece
+from tdmm_lm.serve.engine import Engine, Options
 
 WORDS = (0.0, 1.0)  # temperature and top_p of text where the client says nothing: greedy
 MOTION = (0.7, 0.95)  # and of motion, where greedy decoding freezes
@@ -46,13 +47,7 @@ class TransformersEngine(Engine):
         for piece in pieces:
             if stop.is_set():
                 return
-            match piece:
-                case generate.Text(text):
-                    yield Text(text)
-                case generate.Codes(codes):
-                    yield Codes(codes)
-                case generate.Finish(reason, prompt, completion, motion):
-                    yield Finish(reason, prompt, completion, motion)
+            yield piece
 
     @torch.inference_mode()
     def _form(self, messages: list[dict[str, Any]]) -> Literal["text", "motion"]:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from tdmm_lm.lm.generate import Codes, Finish, Text
 from tdmm_lm.motion import MotionClip
 from tdmm_lm.serve import files, gateway
-from tdmm_lm.serve.engine import Codes, Engine, Finish, Text
+from tdmm_lm.serve.engine import Engine
 from tdmm_lm.serve.motions import Motions
 
 
