@@ -22,7 +22,9 @@ def shape(head: scan.Scan, name: str, *, lid_overlap: float) -> Float[np.ndarray
     else:
         field = head.shapes[f"{stem}_L" if f"{stem}_L" in head.shapes else name]
     motion = field[: scan.OUTSIDE] / 100
-    return _shut(head, motion, lid_overlap) if name == "eyeBlinkLeft" else motion
+    if name == "eyeBlinkLeft":
+        return _shut(head, motion, lid_overlap)
+    return _met(head, motion) if name == "mouthClose" else motion
 
 
 def _sealed(head: scan.Scan, depth: float) -> Float[np.ndarray, "skin 3"]:
@@ -42,6 +44,20 @@ def _shut(head: scan.Scan, blink: Float[np.ndarray, "skin 3"], overlap: float) -
         for i in range(1, len(ring) // 2):
             slit = closed[ring[i]] - closed[ring[-i]]
             result[ring[i]] -= slit * (slit[1] > 0) + [0, overlap, 0]
+    return result
+
+
+def _met(head: scan.Scan, close: Float[np.ndarray, "skin 3"]) -> Float[np.ndarray, "skin 3"]:
+    """A mouthClose that, on an open jaw, brings the lips as near as at rest; the scan's drives them into each other."""
+    result, rest = close.copy(), head.neutral[: scan.OUTSIDE] / 100
+    closed = rest + close + head.shapes["jawOpen"][: scan.OUTSIDE] / 100
+    for number, ring in enumerate(head.lips):
+        share = np.clip((16 - number) / 8, 0, 1)
+        for i in range(1, len(ring) // 2):
+            upper, lower = ring[i], ring[-i]
+            excess = share * ((closed[upper] - closed[lower]) - (rest[upper] - rest[lower]))
+            result[upper] -= excess / 2
+            result[lower] += excess / 2
     return result
 
 

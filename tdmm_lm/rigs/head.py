@@ -30,7 +30,18 @@ def load() -> FlameRig:
 
 
 def read(folder: Path) -> FlameRig:
-    """A head from a folder of `write`.
+    """A head from a folder of `write`; raises what `numbers` raises."""
+    stored = numbers(folder)
+    return rig(assemble.build(stored), stored)
+
+
+def assembled(folder: Path) -> assemble.Head:
+    """The same before it becomes a rig: with its regions and loops. Raises what `numbers` raises."""
+    return assemble.build(numbers(folder))
+
+
+def numbers(folder: Path) -> assemble.Numbers:
+    """The fitted numbers in a folder of `write`.
 
     Raises:
         ValueError: the folder's format or its arrays are not what this version of the code expects.
@@ -45,17 +56,16 @@ def read(folder: Path) -> FlameRig:
     stored = load_file(folder / "model.safetensors")
     ends = np.cumsum(stored["used_counts"].astype(int))[:-1]
     used, values = np.split(stored["used"].astype(int), ends), np.split(stored["values"].astype(float), ends)
-    numbers = assemble.Numbers(
+    return assemble.Numbers(
         neutral=stored["neutral"].astype(float), shapes=dict(zip(config["shapes"], zip(used, values))),
         identities=stored["identities"].astype(float), jaw=dict(zip(config["jaw"], stored["jaw"].astype(float))),
         landmarks=stored["landmarks"].astype(float),
     )
-    return rig(assemble.build(numbers), numbers)
 
 
-def rig(head: assemble.Head, numbers: assemble.Numbers) -> FlameRig:
+def rig(head: assemble.Head, stored: assemble.Numbers) -> FlameRig:
     """The assembled head as something that clips can drive."""
-    azimuth, elevation = numbers.landmarks.T
+    azimuth, elevation = stored.landmarks.T
     spots = np.stack([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)], 1)
     vertices, weights = np.zeros((len(landmarks.NAMES), 3), int), np.zeros((len(landmarks.NAMES), 3))
     on_skin = [landmarks.NAMES.index(name) for name in places.ON_SKIN]
@@ -71,18 +81,18 @@ def rig(head: assemble.Head, numbers: assemble.Numbers) -> FlameRig:
     )
 
 
-def write(numbers: assemble.Numbers, folder: Path) -> None:
+def write(stored: assemble.Numbers, folder: Path) -> None:
     """``config.json`` and ``model.safetensors`` into a new folder."""
     folder.mkdir()
-    names = list(numbers.shapes)
+    names = list(stored.shapes)
     tensors = {
-        "neutral": numbers.neutral.astype(np.float32), "identities": numbers.identities.astype(np.float32),
-        "used": np.concatenate([numbers.shapes[name][0] for name in names]).astype(np.int16),
-        "used_counts": np.array([len(numbers.shapes[name][0]) for name in names], np.int16),
-        "values": np.concatenate([numbers.shapes[name][1] for name in names]).astype(np.float32),
-        "jaw": np.stack(list(numbers.jaw.values())).astype(np.float32),
-        "landmarks": numbers.landmarks.astype(np.float32),
+        "neutral": stored.neutral.astype(np.float32), "identities": stored.identities.astype(np.float32),
+        "used": np.concatenate([stored.shapes[name][0] for name in names]).astype(np.int16),
+        "used_counts": np.array([len(stored.shapes[name][0]) for name in names], np.int16),
+        "values": np.concatenate([stored.shapes[name][1] for name in names]).astype(np.float32),
+        "jaw": np.stack(list(stored.jaw.values())).astype(np.float32),
+        "landmarks": stored.landmarks.astype(np.float32),
     }
     save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, folder / "model.safetensors")
-    config = {"format": FORMAT, "shapes": names, "jaw": list(numbers.jaw), "controls": len(fields.controls().places)}
+    config = {"format": FORMAT, "shapes": names, "jaw": list(stored.jaw), "controls": len(fields.controls().places)}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
