@@ -1,1 +1,0 @@
-"""Metrics: predicted, reference -> number. Every file is one metric."""
