@@ -163,10 +163,10 @@ def test_numbers_of_another_format_are_refused(tmp_path) -> None:
     rig_head.write(rig_head.numbers(bundle.path("assets/head")), folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"format": 0}))
-    with pytest.raises(ValueError, match="expected head format 1, got 0; run tdmm train recipes/head.yaml"):
+    with pytest.raises(ValueError, match=r"expected head format 1, got 0; run tdmm train recipes/head\.yaml"):
         rig_head.read(folder)
     (folder / "config.json").write_text(json.dumps(config | {"controls": 3}))
-    with pytest.raises(ValueError, match="expected numbers for [0-9]+ control points, got 3"):
+    with pytest.raises(ValueError, match=r"expected numbers for [0-9]+ control points, got 3"):
         rig_head.read(folder)
 
 
