@@ -1,4 +1,4 @@
-"""The pictures of the README, made by the code: ``python -m tdmm_lm.pictures``; expressions and frames of the demo.
+"""The README's pictures, made by the code: ``python -m tdmm_lm.pictures``; expressions and frames of the demo."""
 
 import shutil
 import sys
