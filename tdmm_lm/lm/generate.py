@@ -26,6 +26,7 @@ __all__ = [
 QUESTION = "Describe this motion."
 MAX_WORDS = 120  # text tokens in an answer
 BATCH = 64  # prompts sampled together
+TEMPERATURE = 0.9  # of motion; with top_p under 1 a face that rests would rest on: each moment to begin is unlikely
 PART = 5.0  # seconds of a long motion that are described at a time
 
 
@@ -172,7 +173,7 @@ def describe_batch(
 
 
 def perform(
-    lm: LM, prompt: str, frames: int | None = None, *, seed: int = 0, temperature: float = 0.7, top_p: float = 0.95,
+    lm: LM, prompt: str, frames: int | None = None, *, seed: int = 0, temperature: float = TEMPERATURE, top_p: float = 1.0,
 ) -> Int[np.ndarray, "n books"]:
     """A motion for a prompt: exactly ``frames`` long, or as long as the model finds right (1 to 10 s)."""
     return perform_batch(lm, [prompt], [frames], seeds=[seed], temperature=temperature, top_p=top_p)[0]
@@ -180,7 +181,7 @@ def perform(
 
 def perform_batch(
     lm: LM, prompts: Sequence[str], frames: Sequence[int | None], *, seeds: Sequence[int] | None = None,
-    temperature: float = 0.7, top_p: float = 0.95, modality: str = "face",
+    temperature: float = TEMPERATURE, top_p: float = 1.0, modality: str = "face",
 ) -> list[Int[np.ndarray, "n books"]]:
     """A motion for every prompt."""
     fps = lm.vocab[modality].code_fps
@@ -192,7 +193,7 @@ def perform_batch(
 
 def edit(
     lm: LM, codes: Int[np.ndarray, "n books"], instruction: str, frames: int | None = None, *, seed: int = 0,
-    temperature: float = 0.7, top_p: float = 0.95,
+    temperature: float = TEMPERATURE, top_p: float = 1.0,
 ) -> Int[np.ndarray, "n books"]:
     """A motion changed as the instruction says."""
     answers = _answers(lm, [f"{vocab.text(codes)} {instruction}"], [Ask("motion", frames)], temperature, top_p, [seed])
