@@ -173,7 +173,8 @@ def describe_batch(
 
 
 def perform(
-    lm: LM, prompt: str, frames: int | None = None, *, seed: int = 0, temperature: float = TEMPERATURE, top_p: float = 1.0,
+    lm: LM, prompt: str, frames: int | None = None, *, seed: int = 0, temperature: float = TEMPERATURE,
+    top_p: float = 1.0,
 ) -> Int[np.ndarray, "n books"]:
     """A motion for a prompt: exactly ``frames`` long, or as long as the model finds right (1 to 10 s)."""
     return perform_batch(lm, [prompt], [frames], seeds=[seed], temperature=temperature, top_p=top_p)[0]
