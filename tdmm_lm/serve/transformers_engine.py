@@ -15,7 +15,7 @@ from tdmm_lm.lm.generate import Piece
 from tdmm_lm.serve.engine import Engine, Options
 
 WORDS = (0.0, 1.0)  # temperature and top_p of text where the client says nothing: greedy
-MOTION = (0.7, 0.95)  # and of motion, where greedy decoding freezes
+MOTION = (generate.TEMPERATURE, 1.0)  # and of motion, where greedy decoding freezes
 
 
 class TransformersEngine(Engine):
