@@ -17,7 +17,7 @@ WAY = 0.5  # seconds there, and back: how far it is after that counts
 DWELL = 0.65  # seconds a dip or swing lasts at most, at half its size; longer, and the pose is held
 PAUSE = 0.6  # seconds between two moves of one gesture at most
 EVEN = 0.4  # a stroke smaller than this share of the gesture's largest is its ending, not one more
-HELD = 0.4  # seconds
+HELD = 0.5  # seconds
 AWAY = {"turn": 9.5, "look": 7.0, "tilt": 6.0}  # degrees from rest that make a pose
 BACK = 0.6  # of `AWAY`: nearer to rest than that, the pose is left
 FAR = {"nod": 25.0, "shake": 40.0, "turn": 35.0, "look": 25.0, "tilt": 25.0}  # degrees that count as intensity 1
@@ -47,10 +47,12 @@ def find(rotation: Float[np.ndarray, "frames 3 3"], fps: float) -> list[Event]:
     degrees = events.smooth(angles(rotation), fps, SMOOTHING)
     degrees = degrees - rest(degrees, FRONT)
     yaw, pitch, roll = degrees.T
+    held = _held(yaw, "turn_left", "turn_right", fps) + _held(pitch, "look_down", "look_up", fps)
+    held += _held(roll, "tilt_right", "tilt_left", fps)
     nods = _repeated("nod", _strokes(pitch, SWING["nod"], fps, both=False), fps)
+    nods = [nod for nod in nods if nod.count > 1 or not any(_meet(nod, pose, "look_down") for pose in held)]
     shakes = _repeated("shake", _strokes(yaw, SWING["shake"], fps, both=True), fps)
-    found = _held(yaw, "turn_left", "turn_right", fps) + _held(pitch, "look_down", "look_up", fps)
-    found += _held(roll, "tilt_right", "tilt_left", fps) + _without_echo(nods, shakes) + _without_echo(shakes, nods)
+    found = held + _without_echo(nods, shakes) + _without_echo(shakes, nods)
     return sorted(found, key=lambda event: event.onset)
 
 
@@ -110,6 +112,11 @@ def _without_echo(found: list[Event], other: list[Event]) -> list[Event]:
         event for event in found
         if not any(o.onset < event.offset and event.onset < o.offset and size(o) > 2 * size(event) for o in other)
     ]
+
+
+def _meet(event: Event, pose: Event, name: str) -> bool:
+    """Whether the pose is of that name and at the event's time: one dip that stays is a look down, no nod besides."""
+    return pose.name == name and pose.onset < event.offset and event.onset < pose.offset
 
 
 def _held(curve: Float[np.ndarray, " frames"], positive: str, negative: str, fps: float) -> list[Event]:
