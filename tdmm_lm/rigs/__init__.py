@@ -76,7 +76,7 @@ class Rig(ABC):
         Differentiable in ``values``. Identity is folded once a call, not once a frame.
 
         Raises:
-            ValueError: the rows have not ``len(expressions) + 18`` channels, or ``shape`` has over ``identities`` numbers.
+            ValueError: rows without ``len(expressions) + 18`` channels, or ``shape`` with over ``identities`` numbers.
         """
 
 
