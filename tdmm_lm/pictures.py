@@ -10,6 +10,7 @@ from tdmm_lm import rigs
 from tdmm_lm.corpus import perform
 from tdmm_lm.corpus.score import Expression, Score
 from tdmm_lm.motion import MotionClip
+from tdmm_lm.observe import Side
 from tdmm_lm.render import mesh
 
 WORDS = ("smile", "frown", "glare", "astonished", "terrified", "revolted", "kiss", "wink")
@@ -20,7 +21,7 @@ def expressions(path: Path, *, rig: str = "head") -> None:
     head = rigs.load(rig)
     rows = []
     for word in ("neutral", *WORDS):
-        side = "left" if word == "wink" else "both"
+        side: Side = "left" if word == "wink" else "both"
         shown = () if word == "neutral" else (Expression(word=word, intensity=1, onset=0.2, attack=0.3, side=side),)
         clip = perform.perform(Score(seconds=2, expressions=shown, seed=3))
         apex = clip.values[int(0.6 * clip.fps)][None].copy()

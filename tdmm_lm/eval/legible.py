@@ -76,7 +76,7 @@ def read_back(rig: rigs.Rig, reader: Reader) -> dict[str, dict[str, Any]]:
     is among the three largest. A face that is not found reads nothing back."""
     pictures = mesh.frames(driven(rig), rig, size=SIZE)
     neutral = reader.scores(next(pictures))
-    table = {}
+    table: dict[str, dict[str, Any]] = {}
     for name, picture in zip(face.ARKIT, pictures, strict=True):
         scores = reader.scores(picture)
         if neutral is None or scores is None or name not in scores:
