@@ -10,6 +10,7 @@ from tdmm_lm import rigs
 from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.motion.face import ARKIT
 from tdmm_lm.observe import run
+from tdmm_lm.rigs.flame import FlameRig
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,20 @@ def test_everything_at_once(rig, fps):
     assert {event.kind for event in seen.events} == {"shape", "family", "blink", "gaze", "head"}
     (smile,) = [event for event in seen.events if event.name == "mouthSmile"]
     assert (smile.onset, smile.offset) == (pytest.approx(0.5, abs=0.1), pytest.approx(2.2, abs=0.1))
+
+
+def test_a_rig_of_joints_shows_the_same_things(rig):
+    joints = FlameRig(
+        rig.arrays, name="joints", expressions=rig.expressions, authority="joints", lower=rig.lower, upper=rig.upper,
+        uv=rig.uv, colours=rig.colours, landmarks=rig.landmarks, eyes=rig.eyes,
+    )
+    t = np.arange(100) / 25
+    jaw, eyes = np.zeros((100, 3)), np.zeros((100, 6))
+    jaw[:, 0] = 0.3 * np.clip(np.minimum((t - 0.5) / 0.3, (2.2 - t) / 0.3), 0, 1)
+    eyes[:, [1, 4]] = np.radians(18) * ((t > 2.6) & (t < 3.6))[:, None]
+    clip = face.assemble({"expression": np.zeros((100, 52)), "jaw": jaw, "eyes": eyes}, fps=25.0, rig="joints")
+    seen = run.run(clip, joints)
+    assert (seen.family, seen.gaze, seen.blinks, seen.gesture) == ("mouth_open", "left", 0, "none")
 
 
 def test_the_same_clip_gives_the_same_observation(rig):
