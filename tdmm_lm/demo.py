@@ -14,7 +14,7 @@ from tdmm_lm.files import replacing
 
 PROMPTS = {
     "smile_and_nod": "a woman smiles broadly, then nods twice",
-    "frown_and_shake": "a man frowns angrily and shakes his head",
+    "surprise_and_tilt": "a girl looks astonished, then tilts her head to the left",
 }
 SECONDS = 4.0
 ENDINGS = (".npz", ".glb", ".csv", ".mp4")
