@@ -46,7 +46,8 @@ def share(hits: Sequence[bool], **more: Any) -> dict[str, Any]:
     p = sum(hits) / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return report.figure(p, "share", n=n, interval=(float(max(0.0, middle - half)), float(min(1.0, middle + half))), **more)
+    interval = (float(max(0.0, middle - half)), float(min(1.0, middle + half)))
+    return report.figure(p, "share", n=n, interval=interval, **more)
 
 
 def described(bench: Bench, *, n: int = 500) -> Figures:
