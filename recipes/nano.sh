@@ -36,6 +36,18 @@ for score in recipes/samples/*.yaml; do
   name=$(basename "$score" .yaml)
   step "sample-$name" tdmm animate "$score" -o "tdmm_lm/assets/samples/$name.npz"
 done
-step report  tdmm bench nano
-cp eval/bench/nano.json tdmm_lm/assets/lm/report.json
+step bench   tdmm bench nano
+release_report() { # beside the model: its figures, the settings of its training and the seconds each step took
+  python - "$runs" <<'PY'
+import json, sys
+from pathlib import Path
+from tdmm_lm import report
+runs = Path(sys.argv[1])
+made = json.loads(Path("eval/bench/nano.json").read_text())
+seconds = dict(line.split("\t") for line in (runs / "times.tsv").read_text().splitlines())
+made["settings"] = json.loads((runs / "lm/settings.json").read_text()) | {"seconds": seconds}
+report.write(made, Path("tdmm_lm/assets/lm"))
+PY
+}
+release_report
 echo "everything made in $((SECONDS - started)) s; times in $runs/times.tsv"

@@ -13,7 +13,7 @@ from tdmm_lm.observe import FAMILIES, INTENSITIES, Side
 
 T = TypeVar("T")
 
-SECONDS = (4.0, 4.0, 4.0, 2.0, 2.4, 3.0, 3.6, 5.0, 6.0)  # drawn evenly: mostly four
+SECONDS = (4.0, 4.0, 4.0, 2.0, 2.4, 3.0, 3.6, 5.0, 6.0) * 2 + (8.0, 10.0)  # drawn evenly: mostly four
 SILENT = (
     "mouth_open",
     "pucker",

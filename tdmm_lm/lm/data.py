@@ -33,14 +33,18 @@ def conversations(
     rows: Iterable[dict[str, Any]], known: dict[str, tasks.Task], *, kind: vocab.Modality, per_row: int = 2,
     seed: int = 0,
 ) -> Iterator[Messages]:
-    """``per_row`` different tasks for every row, drawn by their weights (fewer where the row allows fewer)."""
+    """``per_row`` conversations of every row, their tasks drawn by weight; the same words never twice for a row."""
     for row in rows:
         random_ = random.Random(zlib.crc32(f"{seed}/{row['id']}".encode()))
         names = tasks.eligible(known, tasks.slots(row, kind.code_fps, kind.books, random_))
-        for _ in range(min(per_row, len(names))):
-            name = random_.choices(names, [known[name].weight for name in names])[0]
-            names.remove(name)
-            yield tasks.fill(known[name], tasks.slots(row, kind.code_fps, kind.books, random_), random_)
+        if not names:
+            continue
+        made: list[Messages] = []
+        for name in random_.choices(names, [known[name].weight for name in names], k=per_row):
+            messages = tasks.fill(known[name], tasks.slots(row, kind.code_fps, kind.books, random_), random_)
+            if messages not in made:
+                made.append(messages)
+        yield from made
 
 
 def encode(messages: Messages, tokenizer: "PreTrainedTokenizerBase", grown: vocab.MotionVocab) -> Encoded:

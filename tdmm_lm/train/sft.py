@@ -8,6 +8,7 @@ with ``lora:`` only an adapter and the new tokens' rows are trained. Started aga
 
 import json
 import math
+import shutil
 import time
 import zlib
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ class Settings(config.Settings):
     prompt_weight: float = Field(0.1, ge=0, le=1)  # of what the assistant does not say, in the loss
     optimizer: Literal["muon", "trainer"] = "trainer"  # trainer: the one that ``trainer.optim`` names
     compute: Literal["float32", "bfloat16"] = "float32"  # bfloat16: weights stay float32 and are cast once a step
+    compile: bool = False  # the layers, by torch.compile; left alone where the machine has no C++ compiler
     minutes: float | None = Field(None, gt=0)  # end after so long, the learning rate falling over the last third
     save_minutes: float = Field(10, gt=0)
     resume: Literal["auto", "never"] = "auto"
@@ -78,6 +80,8 @@ def main(settings: Settings, output: Path) -> None:
     made = packed(settings, tokenizer, grown, output)
     print(f"{len(made)} packed rows of {settings.length} tokens; {model.num_parameters():,} parameters")
     trainer = make_trainer(settings, model, tokenizer, made, output)
+    if settings.compile:
+        compile_layers(model)
     last = _last(output) if settings.resume == "auto" else None
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     if settings.lora is not None:
@@ -108,6 +112,16 @@ def start(settings: Settings, codecs: dict[str, Path]) -> tuple[Any, Any, vocab.
             vocab.match(grown, modality, codec.weights_sha256(folder), str(folder))
         return model, tokenizer, grown
     return model, tokenizer, extend.grow(model, tokenizer, codecs, seed=settings.seed)
+
+
+def compile_layers(model: Any) -> None:
+    """Compile every decoder layer; attention written out, which a compiler fuses better than it calls a kernel for it."""
+    if not torch.cuda.is_available() and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        print("compile: left out, this machine has no C++ compiler")
+        return
+    model.set_attn_implementation("eager")
+    for layer in model.base_model.layers:
+        layer.compile()
 
 
 def adapted(model: Any, grown: vocab.MotionVocab, lora: dict[str, Any]) -> Any:

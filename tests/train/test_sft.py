@@ -1,6 +1,7 @@
 """A few steps of training from nothing and with an adapter: resumed runs agree, merged models say the same."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,18 @@ def test_bfloat16_learns_float32_weights(given, tmp_path):
         assert parameter.grad.dtype == torch.float32
         cosine = torch.nn.functional.cosine_similarity(parameter.grad.flatten(), expected[name].flatten(), 0)
         assert cosine > 0.98, name
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler")
+def test_compiled_layers_say_the_same(given, tmp_path):
+    """In packed rows too: conversations that share a row do not see each other."""
+    trainer, model, batch = trained(given, tmp_path)
+    expected = trainer.compute_loss(model, dict(batch))
+    sft.compile_layers(model)
+    compiled = trainer.compute_loss(model, dict(batch))
+    compiled.backward()
+    torch.testing.assert_close(compiled, expected, atol=1e-4, rtol=1e-4)
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
 def test_training_rows_only_and_labels_in_words(given):
