@@ -3,12 +3,13 @@
 Frames are uint8 (height, width, 3) RGB as a viewer sees them: the rotation that phones write is applied.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import overload
 
 import av
 import numpy as np
@@ -54,8 +55,18 @@ def info(path: str | Path) -> Info:
         return Info(float(rate), size, 90 * turns, bool(container.streams.audio), stream.frames)
 
 
-def read(path: str | Path) -> Iterator[tuple[float, UInt8[np.ndarray, "height width 3"]]]:
+@overload
+def read(path: str | Path) -> Iterator[tuple[float, UInt8[np.ndarray, "height width 3"]]]: ...
+@overload
+def read(
+    path: str | Path, wanted: Callable[[int], bool]
+) -> Iterator[tuple[float, UInt8[np.ndarray, "height width 3"] | None]]: ...
+def read(
+    path: str | Path, wanted: Callable[[int], bool] | None = None
+) -> Iterator[tuple[float, UInt8[np.ndarray, "height width 3"] | None]]:
     """Yield (seconds since the first frame, RGB frame) one after another; only a few frames are in memory at a time.
+
+    A frame whose number ``wanted`` declines is decoded, not converted, and comes as None.
 
     Raises:
         FileNotFoundError: no such file.
@@ -65,11 +76,14 @@ def read(path: str | Path) -> Iterator[tuple[float, UInt8[np.ndarray, "height wi
         declared = _video(container, path).frames
         first, count, rate = None, 0, float(_video(container, path).average_rate or 25)
         for frame in _decoded(container, path):
-            turns = round(frame.rotation / 90) % 4
-            picture = frame.to_ndarray(format="rgb24")
             time = count / rate if frame.time is None else frame.time
             first = time if first is None else first
             count += 1
+            if wanted is not None and not wanted(count - 1):
+                yield time - first, None
+                continue
+            turns = round(frame.rotation / 90) % 4
+            picture = frame.to_ndarray(format="rgb24")
             # contiguous: av pads rows, and readers of raw memory (MediaPipe) would misread them
             yield time - first, np.ascontiguousarray(np.rot90(picture, turns) if turns else picture)
         if not count:

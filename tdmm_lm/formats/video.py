@@ -12,14 +12,16 @@ import itertools
 import os
 import threading
 import warnings
+from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from queue import Full, Queue
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from tdmm_lm import bundle, rotations
 from tdmm_lm import video as media
@@ -32,7 +34,9 @@ MODEL = "face_landmarker.task"
 CANONICAL_EYES = np.array([0.0, 0.02625, 0.03466])  # metres from the canonical face's origin to between its eyes
 ROOT_TO_EYES = np.array([0.0, 0.14608, 0.0991])  # metres from the head's root joint to between its eyes
 LONG_GAP_SECONDS = 0.5  # frames without a face are filled in from both sides; longer gaps are warned of
-AHEAD = 8  # frames decoded while one is looked at
+WORKERS = 2  # trackers at work, each on every other chunk of the video and with a decoder of its own
+CHUNK = 100  # frames; shorter videos have one worker
+WARM = 12  # frames before its chunk that a tracker looks at to find the face again and to settle
 MAGIC = (
     (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"wide"), (0, b"\x1aE\xdf\xa3"), (0, b"\x00\x00\x01\xba"),
     (0, b"\x00\x00\x01\xb3"), (0, b"RIFF"), (0, b"OggS"), (0, b"FLV"), (0, b"\x30\x26\xb2\x75"), (0, b"GIF8"),
@@ -74,8 +78,8 @@ def capture(
     """The face of a video as a clip for the bundled head, at the video's rate and with a row for each of its frames.
 
     Streams: a few frames are in memory at a time. Frames without a face are filled in between their neighbours; a
-    video of uneven rate is put on an even grid at its average rate. The same file gives the same clip. ``progress`` is
-    called with the number of frames done.
+    video of uneven rate is put on an even grid at its average rate. The same file gives the same clip on any number of
+    cores. ``progress`` is called with the number of frames done.
 
     Raises:
         FileNotFoundError: no such video, or no landmarker model.
@@ -85,22 +89,10 @@ def capture(
     model = landmarker(model)
     _refuse_text(path)
     declared = media.info(path).fps
-    seconds: list[float] = []
-    seen: list[int] = []
-    rows: list[np.ndarray] = []  # weights (52), then the head's matrix (16)
-    with _Tracker(model) as track, _Ahead(path) as frames:
-        for time, frame in frames:
-            row = track(frame, time)
-            if row is not None:
-                seen.append(len(seconds))
-                rows.append(row)
-            seconds.append(time)
-            if progress is not None:
-                progress(len(seconds))
-    if 2 * len(seen) < len(seconds):
-        found = f"{len(seen)} of {len(seconds)}"
+    times, table, seen = _looked(path, model, progress or (lambda frames: None))
+    if 2 * len(seen) < len(times):
+        found = f"{len(seen)} of {len(times)}"
         raise ValueError(f"{path}: faceless: expected a face in at least half of the frames, got {found}.")
-    table = np.stack(rows)
     matrices = table[:, len(face.ARKIT):].reshape(-1, 4, 4)
     turn = torch.from_numpy(matrices[:, :3, :3].astype(np.float32))
     parts = {
@@ -109,13 +101,66 @@ def capture(
         "translation": _root(matrices),
     }
     clip = face.assemble(parts, fps=25, rig=RIG)  # the rate is settled below
-    times = np.array(seconds)
     fps = _rate(times, declared)
     grid = np.arange(len(times)) / fps
     if np.abs(times - grid).max() < 0.5 / fps:
         times = grid
     _warn_of_gaps(path, times, seen)
     return MotionClip(evenly(clip.values, times[seen], fps, 1 + round(times[-1] * fps)), fps, "face", RIG)
+
+
+def _looked(
+    path: Path, model: Path, progress: Callable[[int], None]
+) -> tuple[Float[np.ndarray, " frames"], Float[np.ndarray, "seen 68"], Int[np.ndarray, " seen"]]:
+    """Seconds of every frame; what a `_Tracker` says of those with a face, and which they are."""
+    stop, one_at_a_time, counted = threading.Event(), threading.Lock(), itertools.count(1)
+
+    def work(worker: int, kept: ExitStack) -> tuple["array[float]", "array[float]", list[int]]:
+        seconds, rows, seen, track = array("d"), array("f"), list[int](), None
+        for index, (time, frame) in enumerate(media.read(path, lambda index: _phase(index, worker) != "skip")):
+            if stop.is_set():
+                break
+            seconds.append(time)
+            if frame is None:
+                continue
+            if track is None:
+                with one_at_a_time:
+                    track = kept.enter_context(_Tracker(model))
+            row = track(frame, time)
+            if _phase(index, worker) == "warm":
+                continue
+            if row is not None:
+                seen.append(index)
+                rows.frombytes(row.tobytes())
+            with one_at_a_time:
+                progress(next(counted))
+        return seconds, rows, seen
+
+    def worked(worker: int) -> tuple["array[float]", "array[float]", list[int]]:
+        try:
+            with ExitStack() as kept:
+                return work(worker, kept)
+        except BaseException:
+            stop.set()
+            raise
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        futures = [pool.submit(worked, worker) for worker in range(WORKERS)]
+        try:
+            made = [future.result() for future in futures]
+        finally:
+            stop.set()
+    table = np.concatenate([np.frombuffer(rows, np.float32).reshape(-1, len(face.ARKIT) + 16) for _, rows, _ in made])
+    order = np.concatenate([np.array(seen, np.int64) for _, _, seen in made])
+    by_time = np.argsort(order)
+    return np.array(made[0][0]), table[by_time], order[by_time]
+
+
+def _phase(index: int, worker: int) -> Literal["look", "warm", "skip"]:
+    """What a worker does with a frame: chunks go round, and before each come frames to warm up on."""
+    if index // CHUNK % WORKERS == worker:
+        return "look"
+    return "warm" if (index + WARM) // CHUNK % WORKERS == worker else "skip"
 
 
 def _root(matrices: Float[np.ndarray, "frames 4 4"]) -> Float[np.ndarray, "frames 3"]:
@@ -137,7 +182,7 @@ def _rate(seconds: Float[np.ndarray, " frames"], declared: float) -> float:
     return declared if abs(measured - declared) <= 0.01 * declared else measured
 
 
-def _warn_of_gaps(path: Path, seconds: Float[np.ndarray, " frames"], seen: list[int]) -> None:
+def _warn_of_gaps(path: Path, seconds: Float[np.ndarray, " frames"], seen: Int[np.ndarray, " seen"]) -> None:
     known = np.concatenate([[-1], seen, [len(seconds)]])
     for left, right in itertools.pairwise(known):
         if right - left > 1 and seconds[right - 1] - seconds[left + 1] > LONG_GAP_SECONDS:
@@ -213,47 +258,3 @@ class _Tracker:
         weights = [0.0 if place < 0 else scores[place].score for place in self._order]
         matrix = np.asarray(found.facial_transformation_matrixes[0]).reshape(-1)
         return np.concatenate([weights, matrix]).astype(np.float32)
-
-
-class _Ahead:
-    """A video's frames, decoded in a thread of their own while the caller works; use it as a context."""
-
-    def __init__(self, path: Path) -> None:
-        self._queue: Queue[tuple[float, np.ndarray] | Exception | None] = Queue(AHEAD)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._decode, args=(path,), daemon=True)
-
-    def __enter__(self) -> "_Ahead":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
-        while True:
-            item = self._queue.get()
-            if item is None:
-                return
-            if isinstance(item, Exception):
-                raise item
-            yield item
-
-    def _decode(self, path: Path) -> None:
-        try:
-            for item in media.read(path):
-                if not self._offer(item):
-                    return
-            self._offer(None)
-        except (ValueError, OSError) as error:
-            self._offer(error)
-
-    def _offer(self, item: tuple[float, np.ndarray] | Exception | None) -> bool:
-        while not self._stopped.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-                return True
-            except Full:
-                continue
-        return False

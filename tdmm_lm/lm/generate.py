@@ -27,6 +27,8 @@ QUESTION = "Describe this motion."
 MAX_WORDS = 120  # text tokens in an answer
 BATCH = 64  # prompts sampled together
 TEMPERATURE = 0.9  # of motion; with top_p under 1 a face that rests would rest on: each moment to begin is unlikely
+GUIDANCE = 1.0  # of motion for one prompt: how far the prompt's say goes beyond an improvisation's (1: not at all)
+FREE = "Improvise."  # the prompt that asks for nothing, `recipes/tasks/improvise.yaml`
 PART = 5.0  # seconds of a long motion that are described at a time
 
 
@@ -114,12 +116,13 @@ def assembled(
 def reply(
     lm: LM, messages: data.Messages, *, form: Form | None = None, frames: int | None = None, min_frames: int = 25,
     max_frames: int = 250, max_tokens: int | None = None, temperature: float = 1.0, top_p: float = 1.0, seed: int = 0,
-    modalities: tuple[str, ...] = ("face",),
+    modalities: tuple[str, ...] = ("face",), guidance: float = 1.0,
 ) -> Iterator[Piece]:
     """The answer to a conversation, piece by piece, a `Finish` at the end; temperature 0 is greedy.
 
     The conversation's contents hold motion as `vocab.text` spells it. With ``frames`` the answer is a motion of exactly
-    that many; without, one of ``min_frames`` to ``max_frames`` where the model writes one.
+    that many; without, one of ``min_frames`` to ``max_frames`` where the model writes one. ``guidance`` over 1 holds a
+    motion asked for in one turn of words closer to them (see `sample`).
 
     Raises:
         ValueError: a broken motion in the conversation, or one too long for the model.
@@ -129,7 +132,11 @@ def reply(
     limit = _room(lm, [prompt], max_tokens)
     answer = Answer(lm.masks, ask)
     said, shown = "", 0
-    for _ in sample(lm, [prompt], [answer], temperature=temperature, top_p=top_p, seeds=[seed], limit=limit):
+    free = _free(lm, messages, frames) if form == "motion" and guidance != 1 else None
+    for _ in sample(
+        lm, [prompt], [answer], temperature=temperature, top_p=top_p, seeds=[seed], limit=limit,
+        free=free and [free], guidance=guidance,
+    ):
         if answer.modality is not None:
             books = lm.vocab[answer.modality].books
             if len(answer.codes) - shown >= books:
@@ -182,13 +189,14 @@ def perform(
 
 def perform_batch(
     lm: LM, prompts: Sequence[str], frames: Sequence[int | None], *, seeds: Sequence[int] | None = None,
-    temperature: float = TEMPERATURE, top_p: float = 1.0, modality: str = "face",
+    temperature: float = TEMPERATURE, top_p: float = 1.0, modality: str = "face", guidance: float = GUIDANCE,
 ) -> list[Int[np.ndarray, "n books"]]:
-    """A motion for every prompt."""
+    """A motion for every prompt; ``guidance`` as in `sample`."""
     fps = lm.vocab[modality].code_fps
     content = [tasks.timed(text, None if n is None else n / fps) for text, n in zip(prompts, frames, strict=True)]
     asks = [Ask("motion", n, modalities=(modality,)) for n in frames]
-    answers = _answers(lm, content, asks, temperature, top_p, list(seeds or range(len(content))))
+    seeds = list(seeds or range(len(content)))
+    answers = _answers(lm, content, asks, temperature, top_p, seeds, guidance)
     return [vocab.codes(answer.codes, lm.vocab, modality) for answer in answers]
 
 
@@ -206,10 +214,13 @@ def _words(lm: LM, answer: Answer) -> str:
 
 
 def _answers(
-    lm: LM, contents: list[str], asks: list[Ask], temperature: float, top_p: float, seeds: list[int]
+    lm: LM, contents: list[str], asks: list[Ask], temperature: float, top_p: float, seeds: list[int],
+    guidance: float = 1.0,
 ) -> list[Answer]:
     """Answers to one-turn conversations, in batches of neighbours in length; results in the order of the questions."""
-    prompts = [data.prompt([{"role": "user", "content": content}], lm.tokenizer, lm.vocab) for content in contents]
+    talks: list[data.Messages] = [[{"role": "user", "content": content}] for content in contents]
+    prompts = [data.prompt(talk, lm.tokenizer, lm.vocab) for talk in talks]
+    free = [_free(lm, talk, ask.frames) for talk, ask in zip(talks, asks)] if guidance != 1 else []
     answers = [Answer(lm.masks, ask) for ask in asks]
     order = sorted(range(len(prompts)), key=lambda i: (asks[i].frames or 0, len(prompts[i])))
     for start in range(0, len(order), BATCH):
@@ -217,25 +228,38 @@ def _answers(
         limit = _room(lm, [prompts[i] for i in batch], None)
         for _ in sample(
             lm, [prompts[i] for i in batch], [answers[i] for i in batch], temperature=temperature, top_p=top_p,
-            seeds=[seeds[i] for i in batch], limit=limit,
+            seeds=[seeds[i] for i in batch], limit=limit, free=[free[i] for i in batch] if free else None,
+            guidance=guidance,
         ):
             pass
     return answers
 
 
+def _free(lm: LM, messages: data.Messages, frames: int | None) -> list[int] | None:
+    """The same conversation asking for nothing, as ids; None where it is more than one turn of words."""
+    *before, last = messages
+    if any(message["role"] != "system" for message in before) or "<|" in last["content"]:
+        return None
+    seconds = None if frames is None else frames / next(iter(lm.vocab.modalities.values())).code_fps
+    return data.prompt([*before, {"role": "user", "content": tasks.timed(FREE, seconds)}], lm.tokenizer, lm.vocab)
+
+
 @torch.inference_mode()
 def sample(
     lm: LM, prompts: list[list[int]], answers: list[Answer], *, temperature: float, top_p: float, seeds: list[int],
-    limit: int,
+    limit: int, free: list[list[int] | None] | None = None, guidance: float = 1.0,
 ) -> Iterator[None]:
     """Write the answers a token a step, all at once, until every one is done; words stop at `MAX_WORDS`.
 
     Every answer has a chance of its own from its seed, so its company in the batch does not change it
-    (but for rounding).
+    (but for rounding). With ``free``, prompts that ask for nothing, the score of a token is the free prompt's and
+    ``guidance`` times what the prompt adds (classifier-free guidance, Ho and Salimans 2022, arXiv:2207.12598).
     """
     from transformers import DynamicCache
 
-    device = lm.model.device
+    device, guided = lm.model.device, bool(free) and guidance != 1
+    if guided:
+        prompts = [*prompts, *(other or prompt for other, prompt in zip(free or [], prompts))]
     longest = max(map(len, prompts))
     pad = lm.masks.end_id
     ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
@@ -249,7 +273,11 @@ def sample(
             logits_to_keep=1,
         )
         allowed = torch.stack([answer.allowed() for answer in answers])
-        logits = out.logits[:, -1].float().cpu().masked_fill(~allowed, -torch.inf)
+        logits = out.logits[:, -1].float().cpu()
+        if guided:
+            asked, unasked = logits.log_softmax(-1).chunk(2)
+            logits = unasked + guidance * (asked - unasked)
+        logits = logits.masked_fill(~allowed, -torch.inf)
         if temperature == 0:
             chosen = logits.argmax(-1)
         else:
@@ -262,8 +290,8 @@ def sample(
         yield
         if all(answer.done for answer in answers):
             return
-        ids = chosen[:, None].to(device)
-        attention = torch.cat([attention, attention.new_ones(len(answers), 1)], 1)
+        ids = (torch.cat([chosen, chosen]) if guided else chosen)[:, None].to(device)
+        attention = torch.cat([attention, attention.new_ones(len(prompts), 1)], 1)
         positions = positions[:, -1:] + 1
 
 

@@ -30,7 +30,7 @@ def groups(model: nn.Module) -> list[dict[str, Any]]:
 def orthogonal(matrices: Float[Tensor, "n rows columns"]) -> Float[Tensor, "n rows columns"]:
     """Nearly the closest orthogonal matrices: singular values between about 0.7 and 1.2.
 
-    The steps run in bfloat16, twice as fast on a processor that has it: they steer towards their aim whatever the rounding.
+    The steps run in bfloat16, twice as fast where the processor has it: rounding does not keep them from their aim.
     """
     x = matrices.mT if matrices.shape[-2] > matrices.shape[-1] else matrices
     x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(torch.bfloat16)

@@ -70,6 +70,21 @@ def test_progress_counts_the_frames(tmp_path):
 
 
 @real
+def test_workers_on_parts_of_a_video_see_what_one_sees(tmp_path, monkeypatch):
+    pictures = [frame for path in GRID[:3] for _, frame in video.read(path)]
+    talk = save(tmp_path / "a.mp4", pictures)
+    counted: list[int] = []
+    parted = capturing.capture(talk, progress=counted.append)
+    assert counted == list(range(1, len(pictures) + 1))
+    np.testing.assert_array_equal(capturing.capture(talk).values, parted.values)
+    monkeypatch.setattr(capturing, "WORKERS", 1)
+    whole = capturing.capture(talk)
+    assert parted.frames == whole.frames == len(pictures)
+    np.testing.assert_allclose(parted.values[:, :52], whole.values[:, :52], atol=0.05)
+    np.testing.assert_array_equal(parted.values[: capturing.CHUNK, :52], whole.values[: capturing.CHUNK, :52])
+
+
+@real
 def test_frames_without_a_face_are_filled_in(tmp_path):
     pictures = [frame for _, frame in video.read(GRID[0])][:30]
     whole = capturing.capture(save(tmp_path / "a.mp4", pictures))
