@@ -23,6 +23,9 @@ Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write; the e
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Model = Annotated[Path | None, typer.Option("--lm", help="A model folder; without it the bundled nano model.")]
 RigName = Annotated[str, typer.Option("--rig", help="head (bundled), ict (scanned), or an imported rig's folder.")]
+Driven = Annotated[
+    str | None, typer.Option("--from", help="The rig that the file drives, where it is your own (a FLAME folder).")
+]
 Changes = Annotated[list[str] | None, typer.Argument(help="Settings to change: key.sub=value.")]
 
 
@@ -40,11 +43,12 @@ def describe(
     question: Annotated[str | None, typer.Option("-q", "--question", help="Ask this instead.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Text and observed attributes as JSON.")] = False,
     lm: Model = None,
+    source_rig: Driven = None,
 ) -> None:
     """Say in words what a face does."""
     from tdmm_lm import verbs
 
-    typer.echo(verbs.describe(file, question=question, as_json=json, lm=lm))
+    typer.echo(verbs.describe(file, question=question, as_json=json, lm=lm, source_rig=source_rig))
 
 
 @app.command(epilog='Example: `tdmm animate "a woman smiles broadly, then nods twice" --seconds 4 --seed 1 -o x.glb`')
@@ -69,9 +73,7 @@ def convert(
     source: In,
     target: Annotated[Path, typer.Argument(help="Where to write; the ending decides the format.")],
     rig: Annotated[str | None, typer.Option("--rig", help="Move the motion to this rig.")] = None,
-    source_rig: Annotated[
-        str | None, typer.Option("--from", help="The rig that SOURCE drives, where it is your own (a FLAME folder).")
-    ] = None,
+    source_rig: Driven = None,
     fps: Annotated[float | None, typer.Option(help="The rate of a file that states none.")] = None,
 ) -> None:
     """Between every format and rig; going to another rig prints the residual in millimetres."""
@@ -81,11 +83,11 @@ def convert(
 
 
 @app.command(epilog="Example: `tdmm tokenize clip.npz -o codes.json`")
-def tokenize(file: In, output: Out) -> None:
+def tokenize(file: In, output: Out, source_rig: Driven = None) -> None:
     """Clip -> codes, as JSON."""
     from tdmm_lm import verbs
 
-    typer.echo(verbs.tokenize(file, output))
+    typer.echo(verbs.tokenize(file, output, source_rig=source_rig))
 
 
 @app.command(epilog="Example: `tdmm detokenize codes.json -o clip.npz`")
@@ -99,11 +101,11 @@ def detokenize(
 
 
 @app.command(epilog="Example: `tdmm observe talk.mp4`")
-def observe(file: In) -> None:
+def observe(file: In, source_rig: Driven = None) -> None:
     """Timed attributes as JSON, measured on the geometry; no model involved."""
     from tdmm_lm import verbs
 
-    typer.echo(verbs.observe(file))
+    typer.echo(verbs.observe(file, source_rig=source_rig))
 
 
 @app.command(epilog="Example: `tdmm capture talk.mp4 -o talk.npz`")
@@ -171,11 +173,13 @@ def extend(
 
 
 @app.command(epilog="Example: `tdmm export runs/lora runs/servable`")
-def export(adapter: Path, out: Path) -> None:
+def export(
+    adapter: Path, out: Path, dtype: Annotated[str, typer.Option(help="bfloat16 or float32.")] = "bfloat16"
+) -> None:
     """Adapter or checkpoint -> an ordinary, servable Hugging Face folder, checked."""
     from tdmm_lm import verbs
 
-    typer.echo(verbs.export(adapter, out))
+    typer.echo(verbs.export(adapter, out, dtype=dtype))
 
 
 @app.command(name="import", epilog="Example: `tdmm import flame2023.pkl -o rigs/flame2023`")

@@ -1,5 +1,6 @@
 """What the command line's verbs do, as functions of their arguments that return the line to be printed."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -62,13 +63,22 @@ def write(clip: MotionClip, path: Path, rig: rigs.Rig, audio: Path | None = None
         formats.write(clip, path, rig=rig)
 
 
-def describe(file: Path, *, question: str | None = None, as_json: bool = False, lm: Path | None = None) -> str:
+def read(file: Path, source_rig: str | None = None) -> MotionClip:
+    """A clip, for the rig that its file names or that the user does."""
+    clip = formats.read(file)
+    return clip if source_rig is None else dataclasses.replace(clip, rig=source_rig)
+
+
+def describe(
+    file: Path, *, question: str | None = None, as_json: bool = False, lm: Path | None = None,
+    source_rig: str | None = None,
+) -> str:
     """A clip in words; as JSON with what `observe` measures on it."""
     from tdmm_lm.lm import generate
 
     if question is not None:
         question = check_prompt(question)
-    clip = formats.read(file)
+    clip = read(file, source_rig)
     model = generate.load(lm or bundle.path("assets/lm"))
     codes = codec.tokenize(face_codec(), clip)
     text = generate.describe(model, codes, question)
@@ -131,11 +141,11 @@ def convert(
     return line
 
 
-def tokenize(file: Path, output: Path) -> str:
+def tokenize(file: Path, output: Path, *, source_rig: str | None = None) -> str:
     """Codes as JSON, with what is needed to decode them."""
     if output.suffix != ".json":
         raise ValueError(f"{output}: expected an ending .json, got {output.suffix or 'none'}.")
-    clip = formats.read(file)
+    clip = read(file, source_rig)
     network = face_codec()
     codes = codec.tokenize(network, clip)
     about = {
@@ -178,9 +188,9 @@ def _observed(clip: MotionClip) -> dict[str, object]:
     return run.to_json(run.run(clip, rigs.load(clip.rig)))
 
 
-def observe(file: Path) -> str:
+def observe(file: Path, *, source_rig: str | None = None) -> str:
     """Timed attributes of a clip as JSON."""
-    return json.dumps(_observed(formats.read(file)), indent=2)
+    return json.dumps(_observed(read(file, source_rig)), indent=2)
 
 
 def capture(video: Path, output: Path) -> str:
@@ -240,11 +250,13 @@ def extend(base: str, output: Path, *, codec: Path | None = None) -> str:
     return step.extend(base, output, codecs={"face": codec or bundle.path("tokenizers/face")})
 
 
-def export(adapter: Path, out: Path) -> str:
+def export(adapter: Path, out: Path, *, dtype: str = "bfloat16") -> str:
     """A servable folder from an adapter or a checkpoint."""
     from tdmm_lm.lm import export as step
 
-    return step.export(adapter, out)
+    if dtype not in ("bfloat16", "float32"):
+        raise ValueError(f"--dtype: expected bfloat16 or float32, got {dtype!r}.")
+    return step.export(adapter, out, dtype=dtype)  # type: ignore[arg-type]
 
 
 def import_rig(file: Path, output: Path) -> str:

@@ -27,7 +27,7 @@ QUESTION = "Describe this motion."
 MAX_WORDS = 120  # text tokens in an answer
 BATCH = 64  # prompts sampled together
 TEMPERATURE = 0.9  # of motion; with top_p under 1 a face that rests would rest on: each moment to begin is unlikely
-GUIDANCE = 1.0  # of motion for one prompt: how far the prompt's say goes beyond an improvisation's (1: not at all)
+GUIDANCE = 1.6  # of motion for one prompt: how far the prompt is held to (1: as the model was trained)
 FREE = "Improvise."  # the prompt that asks for nothing, `recipes/tasks/improvise.yaml`
 PART = 5.0  # seconds of a long motion that are described at a time
 
@@ -135,7 +135,7 @@ def reply(
     free = _free(lm, messages, frames) if form == "motion" and guidance != 1 else None
     for _ in sample(
         lm, [prompt], [answer], temperature=temperature, top_p=top_p, seeds=[seed], limit=limit,
-        free=free and [free], guidance=guidance,
+        free=[free], guidance=guidance if free else 1.0,
     ):
         if answer.modality is not None:
             books = lm.vocab[answer.modality].books
@@ -181,10 +181,12 @@ def describe_batch(
 
 def perform(
     lm: LM, prompt: str, frames: int | None = None, *, seed: int = 0, temperature: float = TEMPERATURE,
-    top_p: float = 1.0,
+    top_p: float = 1.0, guidance: float = GUIDANCE,
 ) -> Int[np.ndarray, "n books"]:
     """A motion for a prompt: exactly ``frames`` long, or as long as the model finds right (1 to 10 s)."""
-    return perform_batch(lm, [prompt], [frames], seeds=[seed], temperature=temperature, top_p=top_p)[0]
+    return perform_batch(
+        lm, [prompt], [frames], seeds=[seed], temperature=temperature, top_p=top_p, guidance=guidance
+    )[0]
 
 
 def perform_batch(

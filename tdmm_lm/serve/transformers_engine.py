@@ -43,6 +43,7 @@ class TransformersEngine(Engine):
             temperature=temperature if options.temperature is None else options.temperature,
             top_p=top_p if options.top_p is None else options.top_p,
             seed=secrets.randbits(31) if options.seed is None else options.seed,
+            guidance=generate.GUIDANCE,
         )
         for piece in pieces:
             if stop.is_set():

@@ -102,6 +102,12 @@ def test_convert_to_another_rig_tells_the_residual(smile, tmp_path):
     said = good("convert", smile / "x.npz", tmp_path / "x.csv", "--rig", "ict")
     assert "residual" in said
     assert "mm" in said
+    on_head, on_ict = (json.loads(good("observe", *given)) for given in (
+        (smile / "x.npz",), (tmp_path / "x.csv", "--from", "ict"),  # a CSV does not say whose it is
+    ))
+    assert (on_ict["family"], on_ict["gesture"], on_ict["count"]) == tuple(
+        on_head[key] for key in ("family", "gesture", "count")
+    )
 
 
 def test_render_makes_a_film_with_sound(smile, tmp_path):
@@ -154,6 +160,8 @@ BAD = {
     "a recipe with an unknown key": ("train", "extra.yaml", "-o", "x"),
     "a missing recipe": ("train", "none.yaml"),
     "a model folder that is none": ("describe", "ok.npz", "--lm", "nowhere"),
+    "motion of no known rig": ("observe", "ok.npz", "--from", "nowhere"),
+    "numbers of no known kind": ("export", ".", "out", "--dtype", "int3"),
 }
 
 

@@ -33,6 +33,31 @@ def test_a_batch_answers_as_one_by_one(lm):
     assert generate.describe_batch(lm, motions) == [generate.describe(lm, codes) for codes in motions]
 
 
+def test_guidance_leads_from_an_improvisation_to_the_prompt(lm):
+    def performed(prompt, guidance):
+        return generate.perform_batch(lm, [prompt, prompt], [30, None], seeds=[1, 2], guidance=guidance)
+
+    def agree(one, other):
+        return np.mean([(a == b).mean() if a.shape == b.shape else 0 for a, b in zip(one, other)])
+
+    prompt = "a woman nods"
+    assert agree(performed(prompt, 0.0), performed(generate.FREE, 1.0)) > 0.9  # but for rounding
+    assert agree(performed(prompt, 1.0 + 1e-6), performed(prompt, 1.0)) > 0.9
+    assert agree(performed(prompt, 4.0), performed(prompt, 1.0)) < 0.9
+
+
+def test_guidance_is_for_one_turn_of_words(lm):
+    def said(messages, guidance):
+        pieces = list(generate.reply(lm, messages, form="motion", frames=30, guidance=guidance, seed=3))
+        return np.concatenate([piece.codes for piece in pieces if isinstance(piece, generate.Codes)])
+
+    assert (said(ASK, 4.0) != said(ASK, 1.0)).any()
+    later = [*ASK, {"role": "assistant", "content": vocab.text(CODES)}, {"role": "user", "content": "now frowns"}]
+    moved = [{"role": "user", "content": f"{vocab.text(CODES)} now frowns"}]
+    for messages in (later, moved):
+        np.testing.assert_array_equal(said(messages, 4.0), said(messages, 1.0))
+
+
 def test_greedy_words_are_those_of_transformers(lm):
     """The cache, padding and masks of `sample` against a plain loop over the whole sequence."""
     prompt = data.prompt([{"role": "user", "content": f"{vocab.text(CODES)} describe"}], lm.tokenizer, lm.vocab)
