@@ -150,10 +150,11 @@ def _looked(
             made = [future.result() for future in futures]
         finally:
             stop.set()
-    table = np.concatenate([np.frombuffer(rows, np.float32).reshape(-1, len(face.ARKIT) + 16) for _, rows, _ in made])
-    order = np.concatenate([np.array(seen, np.int64) for _, _, seen in made])
-    by_time = np.argsort(order)
-    return np.array(made[0][0]), table[by_time], order[by_time]
+    seen = np.sort(np.concatenate([np.array(numbers, np.int64) for _, _, numbers in made]))
+    table = np.empty((len(seen), len(face.ARKIT) + 16), np.float32)
+    for _, rows, numbers in made:
+        table[np.searchsorted(seen, numbers)] = np.frombuffer(rows, np.float32).reshape(-1, table.shape[1])
+    return np.array(made[0][0]), table, seen
 
 
 def _phase(index: int, worker: int) -> Literal["look", "warm", "skip"]:
