@@ -4,6 +4,7 @@ A straight line: examples, the linear map fitted to them, windows, losses, steps
 started again in the same folder it goes on and ends with the same weights. The released folder is ``OUT/codec``.
 """
 
+import copy
 import json
 import math
 import time
@@ -21,12 +22,14 @@ from torch import Tensor
 
 from tdmm_lm import bundle, codec, config, landmarks, report, rigs
 from tdmm_lm.corpus import prompts, recordings
-from tdmm_lm.corpus.perform import perform
+from tdmm_lm.corpus.perform import limit, perform, smoothstep
 from tdmm_lm.eval import codec as evaluation
 from tdmm_lm.files import replacing
 from tdmm_lm.geometry import solve
 from tdmm_lm.geometry.measure import features, measure
 from tdmm_lm.motion import MotionClip, face
+
+ONE_WAY = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")  # of these a face can show one at a time
 
 
 class Metric(config.Settings):
@@ -55,6 +58,8 @@ class Settings(config.Settings):
     clip_gradient: float = Field(1.0, gt=0)
     average: float = Field(0.998, ge=0, lt=1)  # moving average of the weights that is released
     losses: dict[str, float]  # what each weighs: the model's groups, velocity, commitment
+    posed_steps: int = Field(0, ge=0)  # at the end, for the encoder alone: faces that nobody performed (`_learn_posed`)
+    posed: int = Field(1500, ge=1)  # how many of them there are
     save_minutes: float = Field(10, ge=0)
     log_every: int = Field(50, ge=1)  # steps
     test_performances: int = Field(300, ge=1)
@@ -82,6 +87,10 @@ def main(settings: Settings, output: Path) -> None:
     some = [clip for name, made in clips.items() for clip in _some(made, round(500 * shares[name]), rng)]
     first_head = next(iter(heads.values()))
     held = model.fit(torch.cat(list(_rows(some, heads, settings))), metrics(settings.metric, first_head))
+    if (output / "checkpoint.safetensors").is_file():  # what was learnt is learnt in the map of then
+        kept = load_file(output / "checkpoint.safetensors")
+        for name in ("mean", "analysis", "synthesis"):
+            getattr(model, name).copy_(kept[f"model.{name}"])
     print("variance held by the components: " + ", ".join(f"{name} {share:.4f}" for name, share in held.items()))
     examples = {
         name: [model.project(row) for row in _rows(track(made, name), heads, settings) if len(row) >= settings.window]
@@ -126,6 +135,8 @@ def main(settings: Settings, output: Path) -> None:
         for name, parameter in model.named_parameters():
             parameter.copy_(average[name])
     model.eval()
+    if settings.posed_steps:
+        _learn_posed(model, examples, shares, heads, settings)
     tested = {name: list(made) for name, made in _clips(settings, "test").items()}
     tests = {name: list(_rows(made, {first_head.name: first_head}, settings)) for name, made in tested.items()}
     seen = _batch(examples, shares, settings, -2, windows=24_000 // settings.window).flatten(0, 1)
@@ -140,6 +151,63 @@ def main(settings: Settings, output: Path) -> None:
         codec.save(model, folder)
         used = {**settings.model_dump(mode="json"), "data": ["performances made by tdmm_lm.corpus", *licences]}
         report.write(report.report("face codec", settings=used, figures=figures), folder)
+
+
+def _learn_posed(
+    model: Any, examples: dict[str, list[Tensor]], shares: dict[str, float], heads: dict[str, rigs.Rig],
+    settings: Settings,
+) -> None:
+    """Teach the encoder what it never saw: any shapes together, as an animator poses them, without a person's noise.
+
+    Codes and decoder are held, so codes keep their meaning; for the examples of before the encoder is held to the codes
+    that it gave them.
+    """
+    made = _rows((_posed(settings.seed * 1_000_003 + i) for i in range(settings.posed)), heads, settings)
+    posed = {"posed": [model.project(row) for row in track(made, "posed", settings.posed)]}
+    codebook, before = model.codebook()[0].detach(), copy.deepcopy(model.encoder)
+    optimizer = torch.optim.AdamW(model.encoder.parameters(), lr=settings.learning_rate / 4, weight_decay=1e-4)
+    model.decoder.requires_grad_(False)
+    half = settings.batch // 2
+    for step in track(range(settings.posed_steps), "posed faces"):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate / 4 * (1.01 - step / settings.posed_steps)
+        seen = _batch(examples, shares, settings, settings.steps + step, windows=half)
+        new = _batch(posed, {"posed": 1.0}, settings, settings.steps + step, windows=settings.batch - half)
+        with torch.no_grad():
+            wanted = codebook[torch.cdist(before(seen), codebook).argmin(-1)]
+        coded = model.encoder(torch.cat([seen, new]))
+        held, free = coded[:half], coded[half:]
+        nearest = codebook[torch.cdist(free.detach(), codebook).argmin(-1)]
+        again = model.decoder(free + (nearest - free).detach())
+        losses = _losses(model, again - new, settings)
+        losses["commitment"] = (free - nearest).square().mean() + (held - wanted).square().mean()
+        loss = torch.stack([settings.losses[name] * value for name, value in losses.items()]).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.encoder.parameters(), settings.clip_gradient)
+        optimizer.step()
+    model.decoder.requires_grad_(True)
+
+
+def _posed(seed: int, seconds: float = 3.0) -> MotionClip:
+    """One to four shapes, both sides mostly alike, come and go on a head that turns; half have a person's noise."""
+    rng = np.random.default_rng([seed, 4])
+    t = np.arange(round(seconds * face.CODE_FPS)) / face.CODE_FPS
+    weights = np.zeros((len(t), len(face.ARKIT)))
+    if rng.random() < 0.5:
+        weights += rng.uniform(0, 0.03, len(face.ARKIT))
+    for name in rng.choice(face.ARKIT, int(rng.integers(1, 5)), replace=False):
+        onset, attack, release = rng.uniform(-0.3, 1.0), rng.uniform(0.12, 0.8), rng.uniform(0.12, 0.8)
+        offset = onset + attack + rng.uniform(0.2, 2.5)
+        curve = rng.uniform(0.15, 1.0) * smoothstep((t - onset) / attack) * (1 - smoothstep((t - offset) / release))
+        other = name.replace("Left", "?").replace("Right", "Left").replace("?", "Right")
+        both = other in face.ARKIT and name not in ONE_WAY and rng.random() < 0.75
+        for one in (name, other) if both else (name,):
+            weights[:, face.ARKIT.index(one)] = np.maximum(weights[:, face.ARKIT.index(one)], curve)
+    turn = np.radians(rng.normal(0, 5, 3)) * (rng.random() < 0.5) * np.ones((len(t), 1))
+    if rng.random() < 0.5:
+        turn = turn + np.radians(rng.normal(0, 8, 3)) * np.sin(2 * np.pi * rng.uniform(0.2, 1.8) * t)[:, None]
+    return face.assemble({"expression": limit(weights), "head": turn}, fps=face.CODE_FPS, rig="head")
 
 
 def metrics(metric: Metric, rig: rigs.Rig) -> dict[str, Float[Tensor, "rows group"]]:

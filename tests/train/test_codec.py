@@ -76,11 +76,19 @@ def test_a_cut_run_goes_on_the_same(tmp_path, monkeypatch: pytest.MonkeyPatch) -
     assert codec.weights_sha256(tmp_path / "whole" / "codec") == codec.weights_sha256(tmp_path / "cut" / "codec")
 
 
+def test_posed_faces_are_for_the_encoder_alone(tmp_path) -> None:
+    training.main(settings(), tmp_path / "before")
+    training.main(settings(posed_steps=3, posed=8), tmp_path / "after")
+    before, after = (load_file(tmp_path / name / "codec" / "model.safetensors") for name in ("before", "after"))
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"encoder"}
+
+
 def test_it_learns(tmp_path) -> None:
     """Three performances by heart: every loss of motion falls by a third at least."""
     losses = {**TINY["losses"], "velocity": 2.0, "commitment": 30.0}
     run = settings(
-        performances=3, batch=16, steps=150, log_every=30, warmup=10, learning_rate=5e-3, losses=losses,
+        performances=3, batch=16, steps=240, log_every=30, warmup=10, learning_rate=5e-3, losses=losses,
         model={**TINY["model"], "width": 32},
     )
     training.main(run, tmp_path)
