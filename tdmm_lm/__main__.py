@@ -192,13 +192,15 @@ def import_rig(file: Annotated[Path, typer.Argument(help="FLAME .pkl or .npz fro
 
 @app.command(epilog="Example: `tdmm serve serve/transformers.yaml port=8000`")
 def serve(
-    recipe: Annotated[Path | None, typer.Argument(help="A YAML; without it serve/transformers.yaml.")] = None,
+    recipe: Annotated[Path | None, typer.Argument(help="A YAML; serve/transformers.yaml where it is left out.")] = None,
     changes: Changes = None,
 ) -> None:
     """The OpenAI-compatible endpoint."""
     from tdmm_lm import bundle, config
     from tdmm_lm.serve import launch
 
+    if recipe is not None and "=" in recipe.name and not recipe.exists():  # no recipe, a change alone
+        recipe, changes = None, [str(recipe), *(changes or [])]
     launch.run(config.load(launch.Settings, recipe or bundle.path("serve/transformers.yaml"), changes))
 
 

@@ -105,6 +105,8 @@ def animate(
         from tdmm_lm.corpus import perform, score
         from tdmm_lm.geometry import solve
 
+        if seconds is not None:
+            raise ValueError(f"--seconds: expected none with a score, whose own length counts, got {seconds:g}.")
         asked = config.load(score.Score, text)
         clip = perform.perform(asked.model_copy(update={"seed": seed}) if seed else asked)
         if rig != clip.rig:

@@ -147,6 +147,7 @@ BAD = {
     "no seconds": ("animate", "she smiles", "--seconds", "0", "-o", "x.npz"),
     "negative seconds": ("animate", "she smiles", "--seconds", "-3", "-o", "x.npz"),
     "too many seconds": ("animate", "she smiles", "--seconds", "1000", "-o", "x.npz"),
+    "seconds for a score": ("animate", "ok.yaml", "--seconds", "2", "-o", "x.npz"),
     "an unknown rig": ("animate", "she smiles", "--rig", "shrek", "-o", "x.npz"),
     "an unknown modality": ("animate", "she smiles", "--modality", "tail", "-o", "x.npz"),
     "a missing file": ("describe", "none.npz"),
@@ -172,6 +173,7 @@ def test_bad_input_is_one_line_exit_2_and_no_output(case, tmp_path, sample):
     (tmp_path / "torn.npz").write_bytes(sample.read_bytes()[:-200])
     (tmp_path / "text.mp4").write_text("this is no film")
     (tmp_path / "text.json").write_text("{}")
+    (tmp_path / "ok.yaml").write_text("seconds: 4\n")
     (tmp_path / "empty.yaml").write_text("seed: 1\n")
     (tmp_path / "extra.yaml").write_text("step: codec\nwidht: 3\n")
     before = sorted(tmp_path.iterdir())
