@@ -44,6 +44,7 @@ class Settings(config.Settings):
     """A data set. ``performances`` counts rows a split; ``recordings`` names sources and the rows made of each clip."""
 
     performances: dict[Split, int] = Field(default={"train": 1000, "dev": 100, "test": 100})
+    seconds: tuple[float, ...] = Field(default=prompts.SECONDS, min_length=1)  # of performances, drawn evenly
     recordings: dict[str, int] = Field(default={})  # beyond the first row a clip, the others are cut from it
     texts: int = Field(default=3, ge=1)  # descriptions a row
     prompts: int = Field(default=3, ge=1)  # prompts a performance
@@ -80,7 +81,9 @@ class Maker:
 
     def performance(self, number: int, split: Split) -> dict[str, Any]:
         """The row of a split's ``number``-th score."""
-        score = prompts.sample(number + self.settings.seed * 10_000_000, split=split)
+        score = prompts.sample(
+            number + self.settings.seed * 10_000_000, split=split, lengths=self.settings.seconds
+        )
         rng = np.random.default_rng([self.settings.seed, crc32(split.encode()), number])
         known, clip = labels.of_score(score), perform(score)
         row = self._row(f"performance/{split}/{self.settings.seed}/{number}", clip, known, rng, split)

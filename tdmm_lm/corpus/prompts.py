@@ -13,7 +13,7 @@ from tdmm_lm.observe import FAMILIES, INTENSITIES, Side
 
 T = TypeVar("T")
 
-SECONDS = (4.0, 4.0, 4.0, 2.0, 2.4, 3.0, 3.6, 5.0, 6.0) * 2 + (8.0, 10.0)  # drawn evenly: mostly four
+SECONDS = (4.0, 4.0, 4.0, 2.0, 2.4, 3.0, 3.6, 5.0, 6.0)  # drawn evenly: mostly four
 SILENT = (
     "mouth_open",
     "pucker",
@@ -154,13 +154,16 @@ def _speech(rng: np.random.Generator, seconds: float) -> tuple[tuple[float, floa
     return tuple(spans)
 
 
-def sample(seed: int, *, split: str = "train", seconds: float | None = None) -> Score:
+def sample(
+    seed: int, *, split: str = "train", seconds: float | None = None, lengths: Sequence[float] = SECONDS
+) -> Score:
     """The ``seed``-th score of a split: another split never draws the same.
 
+    It lasts ``seconds``, else one of ``lengths``.
     Families are drawn evenly, then a word of the family; nod and shake twice as often as the held gestures.
     """
     rng = np.random.default_rng([crc32(split.encode()), seed])
-    seconds = seconds or float(rng.choice(SECONDS))
+    seconds = seconds or float(rng.choice(lengths))
     expressions = _expressions(rng, seconds)
     families = {lexicon().word(e.word).family for e in expressions}
     gaze: tuple[Glance, ...] = ()

@@ -46,7 +46,7 @@ def share(hits: Sequence[bool], **more: Any) -> dict[str, Any]:
     p = sum(hits) / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    interval = (float(max(0.0, middle - half)), float(min(1.0, middle + half)))
+    interval = (round(float(middle - half), 12), round(float(middle + half), 12))  # 0 and 1 exactly at the ends
     return report.figure(p, "share", n=n, interval=interval, **more)
 
 

@@ -68,10 +68,12 @@ class Settings(config.Settings):
 
 def main(settings: Settings, output: Path) -> None:
     """Train, and leave in ``output`` the codec's folder with its report, the log, the settings and a checkpoint."""
-    start, spent = time.monotonic(), time.process_time()
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / "settings.json") as path:
         path.write_text(json.dumps(settings.model_dump(mode="json"), indent=2) + "\n")
+    checkpoint = output / "checkpoint.safetensors"
+    kept = load_file(checkpoint) if checkpoint.is_file() else {}
+    clock = _Clock(kept.get("seconds", torch.zeros(2)))
     torch.manual_seed(settings.seed)
     heads = _heads(settings.rigs)
     module = config.find("codec", settings.codec)
@@ -86,21 +88,21 @@ def main(settings: Settings, output: Path) -> None:
     rng = np.random.default_rng(settings.seed)
     some = [clip for name, made in clips.items() for clip in _some(made, round(500 * shares[name]), rng)]
     first_head = next(iter(heads.values()))
-    held = model.fit(torch.cat(list(_rows(some, heads, settings))), metrics(settings.metric, first_head))
-    if (output / "checkpoint.safetensors").is_file():  # what was learnt is learnt in the map of then
-        kept = load_file(output / "checkpoint.safetensors")
-        for name in ("mean", "analysis", "synthesis"):
-            getattr(model, name).copy_(kept[f"model.{name}"])
-    print("variance held by the components: " + ", ".join(f"{name} {share:.4f}" for name, share in held.items()))
+    if kept:  # with the linear map of then, whatever has become of the examples
+        model.load_state_dict({key[6:]: value for key, value in kept.items() if key.startswith("model.")})
+    else:
+        held = model.fit(torch.cat(list(_rows(some, heads, settings))), metrics(settings.metric, first_head))
+        print("variance held by the components: " + ", ".join(f"{name} {share:.4f}" for name, share in held.items()))
     examples = {
         name: [model.project(row) for row in _rows(track(made, name), heads, settings) if len(row) >= settings.window]
         for name, made in clips.items()
     }
-    model.start(_batch(examples, shares, settings, -1, windows=8000 // settings.window))
+    if not kept:
+        model.start(_batch(examples, shares, settings, -1, windows=8000 // settings.window))
 
     average = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    first = _resume(output / "checkpoint.safetensors", model, average, optimizer)
+    first = _resume(kept, model, average, optimizer)
     model.train()
     saved, sums = time.monotonic(), dict.fromkeys(settings.losses, 0.0)
     log = (output / "log.jsonl").open("a")
@@ -127,7 +129,7 @@ def main(settings: Settings, output: Path) -> None:
             log.flush()
             sums = dict.fromkeys(sums, 0.0)
         if time.monotonic() - saved >= 60 * settings.save_minutes or step + 1 == settings.steps:
-            _save(output / "checkpoint.safetensors", model, average, optimizer, step + 1)
+            _save(checkpoint, model, average, optimizer, step + 1, clock.seconds())
             saved = time.monotonic()
     log.close()
 
@@ -142,9 +144,9 @@ def main(settings: Settings, output: Path) -> None:
     seen = _batch(examples, shares, settings, -2, windows=24_000 // settings.window).flatten(0, 1)
     figures = evaluation.reconstruction(model, tests, evaluation.kmeans(seen, model.codebook_size))
     figures |= evaluation.kept(model, tested["performances"], first_head)
-    figures["minutes"] = report.figure((time.monotonic() - start) / 60, "minutes", n=settings.steps)
-    worked = (time.process_time() - spent) / 60
-    figures["processor_minutes"] = report.figure(worked, "minutes of one core", n=settings.steps)
+    taken, worked = (clock.seconds() / 60).tolist()
+    figures["minutes"] = report.figure(taken, "minutes", n=settings.steps + settings.posed_steps)
+    figures["processor_minutes"] = report.figure(worked, "minutes of one core", n=settings.steps + settings.posed_steps)
     figures["parameters"] = report.figure(sum(p.numel() for p in model.parameters()), "numbers")
     licences = sorted({sample.licence for found in _sources(settings, "test").values() for sample in found})
     with replacing(output / "codec") as folder:
@@ -153,14 +155,24 @@ def main(settings: Settings, output: Path) -> None:
         report.write(report.report("face codec", settings=used, figures=figures), folder)
 
 
+class _Clock:
+    """Seconds of this run and of those that it goes on from: passed, and of one core's work."""
+
+    def __init__(self, before: Float[Tensor, "2"]) -> None:
+        self.before = before.double() - torch.tensor([time.monotonic(), time.process_time()]).double()
+
+    def seconds(self) -> Float[Tensor, "2"]:
+        return self.before + torch.tensor([time.monotonic(), time.process_time()]).double()
+
+
 def _learn_posed(
     model: Any, examples: dict[str, list[Tensor]], shares: dict[str, float], heads: dict[str, rigs.Rig],
     settings: Settings,
 ) -> None:
     """Teach the encoder what it never saw: any shapes together, as an animator poses them, without a person's noise.
 
-    Codes and decoder are held, so codes keep their meaning; for the examples of before the encoder is held to the codes
-    that it gave them.
+    Codes and decoder are held, so codes keep their meaning; on the examples of before it learns on, held to the
+    codes that it gave them.
     """
     made = _rows((_posed(settings.seed * 1_000_003 + i) for i in range(settings.posed)), heads, settings)
     posed = {"posed": [model.project(row) for row in track(made, "posed", settings.posed)]}
@@ -176,11 +188,10 @@ def _learn_posed(
         with torch.no_grad():
             wanted = codebook[torch.cdist(before(seen), codebook).argmin(-1)]
         coded = model.encoder(torch.cat([seen, new]))
-        held, free = coded[:half], coded[half:]
-        nearest = codebook[torch.cdist(free.detach(), codebook).argmin(-1)]
-        again = model.decoder(free + (nearest - free).detach())
-        losses = _losses(model, again - new, settings)
-        losses["commitment"] = (free - nearest).square().mean() + (held - wanted).square().mean()
+        nearest = codebook[torch.cdist(coded.detach(), codebook).argmin(-1)]
+        again = model.decoder(coded + (nearest - coded).detach())
+        losses = _losses(model, again - torch.cat([seen, new]), settings)
+        losses["commitment"] = 2 * (coded - torch.cat([wanted, nearest[half:]])).square().mean()
         loss = torch.stack([settings.losses[name] * value for name, value in losses.items()]).sum()
         optimizer.zero_grad()
         loss.backward()
@@ -307,23 +318,24 @@ def _batch(
     return torch.stack(chosen)
 
 
-def _save(path: Path, model: Any, average: dict[str, Tensor], optimizer: torch.optim.AdamW, step: int) -> None:
+def _save(
+    path: Path, model: Any, average: dict[str, Tensor], optimizer: torch.optim.AdamW, step: int,
+    seconds: Float[Tensor, "2"],
+) -> None:
     tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
     tensors |= {f"average.{key}": value for key, value in average.items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{key}.{name}"] = value
-    tensors["step"] = torch.tensor(step)
+    tensors |= {"step": torch.tensor(step), "seconds": seconds}
     with replacing(path) as beside:
         save_file({key: value.detach().contiguous() for key, value in tensors.items()}, beside)
 
 
-def _resume(path: Path, model: Any, average: dict[str, Tensor], optimizer: torch.optim.AdamW) -> int:
-    """Everything as it was at a checkpoint, if there is one; the step to go on with."""
-    if not path.is_file():
+def _resume(tensors: dict[str, Tensor], model: Any, average: dict[str, Tensor], optimizer: torch.optim.AdamW) -> int:
+    """Averages and optimizer as they were at a checkpoint, if there is one; the step to go on with."""
+    if not tensors:
         return 0
-    tensors = load_file(path)
-    model.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
     for name, parameter in model.named_parameters():
         average[name].copy_(tensors[f"average.{name}"])
         kept = {key: tensors.get(f"optimizer.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}

@@ -186,18 +186,12 @@ def test_how_far_the_decoder_sees(ahead: bool) -> None:
 
 @pytest.fixture(scope="module")
 def head() -> rigs.Rig:
-    try:
-        return rigs.load("head")
-    except FileNotFoundError:
-        pytest.skip("the bundled head is not there")
+    return rigs.load("head")
 
 
 @pytest.fixture(scope="module")
 def bundled() -> codec.Codec:
-    try:
-        return codec.load(bundle.path("tokenizers/face"))
-    except FileNotFoundError:
-        pytest.skip("the face codec is not there")
+    return codec.load(bundle.path("tokenizers/face"))
 
 
 def nodding(fps: float = 25.0, seconds: float = 3.0) -> MotionClip:

@@ -90,6 +90,7 @@ def test_rows_become_the_same_conversations_again(tiny):
         return list(data.conversations(rows, known, kind=grown["face"], per_row=per_row, seed=seed))
 
     assert made(1) == made(1) != made(2)
+    assert len(made(1, per_row=1)) == len(rows)
     for row in rows:
         talks = made(1, per_row=8, rows=[row])
         assert len(talks) < 8
