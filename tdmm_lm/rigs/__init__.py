@@ -1,6 +1,7 @@
 """What motion drives. The contract is `Rig`; every other file makes one kind of rig.
 
 `load("head")` is the bundled head, `load("ict")` the scanned one, `load("path/to/folder")` one that was imported.
+Bodies have no mesh, so `tdmm_lm.rigs.skeleton` is no `Rig`: it has its own `load()`.
 """
 
 from abc import ABC, abstractmethod
@@ -81,12 +82,14 @@ class Rig(ABC):
 
 
 def load(name: str) -> Rig:
-    """A rig by its file name in this folder (``head``, ``ict``), or by the path of an imported rig's folder.
+    """A head by its file name in this folder (``head``, ``ict``), or by the path of an imported rig's folder.
 
     Raises:
-        ValueError: no such rig (the known are listed), or the folder holds none.
+        ValueError: no such rig (the known are listed), the folder holds none, or the name is the body's skeleton.
         FileNotFoundError: the rig's data is not on this machine; the message says how to get it.
     """
+    if name == "skeleton":
+        raise ValueError("rig: expected a head, got 'skeleton', which body clips drive; this step is for face clips.")
     if Path(name).is_dir():
         return config.find("rigs", "flame").load(Path(name))
     return config.find("rigs", name).load()
