@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tdmm_lm import codec
 from tdmm_lm.lm import data, tasks, vocab
-from tdmm_lm.lm.grammar import Answer, Ask, Form, Masks
+from tdmm_lm.lm.grammar import Answer, Ask, Masks
 from tdmm_lm.lm.grammar import lark as lark_grammar
 
 if TYPE_CHECKING:
@@ -114,25 +114,22 @@ def assembled(
 
 
 def reply(
-    lm: LM, messages: data.Messages, *, form: Form | None = None, frames: int | None = None, min_frames: int = 25,
-    max_frames: int = 250, max_tokens: int | None = None, temperature: float = 1.0, top_p: float = 1.0, seed: int = 0,
-    modalities: tuple[str, ...] = ("face",), guidance: float = 1.0,
+    lm: LM, messages: data.Messages, *, ask: Ask, max_tokens: int | None = None, temperature: float = 1.0,
+    top_p: float = 1.0, seed: int = 0, guidance: float = 1.0,
 ) -> Iterator[Piece]:
     """The answer to a conversation, piece by piece, a `Finish` at the end; temperature 0 is greedy.
 
-    The conversation's contents hold motion as `vocab.text` spells it. With ``frames`` the answer is a motion of exactly
-    that many; without, one of ``min_frames`` to ``max_frames`` where the model writes one. ``guidance`` over 1 holds a
-    motion asked for in one turn of words closer to them (see `sample`).
+    The conversation's contents hold motion as `vocab.text` spells it. ``guidance`` over 1 holds a motion asked for in
+    one turn of words closer to them (see `sample`).
 
     Raises:
         ValueError: a broken motion in the conversation, or one too long for the model.
     """
     prompt = data.prompt(messages, lm.tokenizer, lm.vocab)
-    ask = Ask(form, frames, min_frames, max_frames, modalities)
     limit = _room(lm, [prompt], max_tokens)
     answer = Answer(lm.masks, ask)
     said, shown = "", 0
-    free = _free(lm, messages, frames) if form == "motion" and guidance != 1 else None
+    free = _free(lm, messages, ask.frames) if ask.form == "motion" and guidance != 1 else None
     for _ in sample(
         lm, [prompt], [answer], temperature=temperature, top_p=top_p, seeds=[seed], limit=limit,
         free=[free], guidance=guidance if free else 1.0,

@@ -12,6 +12,7 @@ from jaxtyping import Int
 
 from tdmm_lm.lm import data, generate, tasks, vocab
 from tdmm_lm.lm.generate import Piece
+from tdmm_lm.lm.grammar import Ask
 from tdmm_lm.serve.engine import Engine, Options
 
 WORDS = (0.0, 1.0)  # temperature and top_p of text where the client says nothing: greedy
@@ -37,8 +38,7 @@ class TransformersEngine(Engine):
         pieces = generate.reply(
             self.lm,
             messages,
-            form=form,
-            frames=options.frames,
+            ask=Ask(form, options.frames),
             max_tokens=options.max_tokens,
             temperature=temperature if options.temperature is None else options.temperature,
             top_p=top_p if options.top_p is None else options.top_p,

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tdmm_lm.lm import data, extend, generate, vocab
+from tdmm_lm.lm.grammar import Ask
 
 CODES = np.stack([np.arange(40), np.arange(40)[::-1]], 1)
 ASK = [{"role": "user", "content": "a woman smiles"}]
@@ -48,7 +49,7 @@ def test_guidance_leads_from_an_improvisation_to_the_prompt(lm):
 
 def test_guidance_is_for_one_turn_of_words(lm):
     def said(messages, guidance):
-        pieces = list(generate.reply(lm, messages, form="motion", frames=30, guidance=guidance, seed=3))
+        pieces = list(generate.reply(lm, messages, ask=Ask("motion", 30), guidance=guidance, seed=3))
         return np.concatenate([piece.codes for piece in pieces if isinstance(piece, generate.Codes)])
 
     assert (said(ASK, 4.0) != said(ASK, 1.0)).any()
@@ -84,14 +85,14 @@ def test_edit(lm):
 
 
 def test_pieces_of_a_motion(lm):
-    *pieces, finish = generate.reply(lm, ASK, frames=30, seed=3)
+    *pieces, finish = generate.reply(lm, ASK, ask=Ask(frames=30), seed=3)
     assert all(isinstance(piece, generate.Codes) and piece.codes.shape == (1, 2) for piece in pieces)
     assert (len(pieces), finish.reason, finish.motion_tokens, finish.completion_tokens) == (30, "stop", 60, 63)
     assert finish.prompt_tokens == len(data.prompt(ASK, lm.tokenizer, lm.vocab))
 
 
 def test_pieces_of_words(lm):
-    *pieces, finish = generate.reply(lm, ASK, form="text", temperature=0, max_tokens=9)
+    *pieces, finish = generate.reply(lm, ASK, ask=Ask("text"), temperature=0, max_tokens=9)
     assert all(isinstance(piece, generate.Text) and piece.text for piece in pieces)
     assert (finish.reason, finish.completion_tokens) == ("length", 9)
     whole = "".join(piece.text for piece in pieces)
@@ -100,7 +101,7 @@ def test_pieces_of_words(lm):
 
 
 def test_words_have_an_end(lm):
-    *_, finish = generate.reply(lm, ASK, form="text", temperature=1.5, seed=2)
+    *_, finish = generate.reply(lm, ASK, ask=Ask("text"), temperature=1.5, seed=2)
     assert finish.completion_tokens <= generate.MAX_WORDS
 
 
@@ -117,7 +118,7 @@ def test_chances():
 
 def test_a_conversation_that_is_too_long(lm):
     with pytest.raises(ValueError, match="conversation: expected under 512 tokens, got"):
-        list(generate.reply(lm, [{"role": "user", "content": "nods " * 600}]))
+        list(generate.reply(lm, [{"role": "user", "content": "nods " * 600}], ask=Ask()))
 
 
 def test_loading_checks_everything(tiny, codec_folder, tmp_path):
