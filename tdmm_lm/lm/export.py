@@ -6,7 +6,7 @@ tokenizer and chat template, `motion_vocab.json`, codecs in subfolders. Loaded a
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,17 +17,21 @@ from tdmm_lm.lm import extend, vocab
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+DTYPES = ("bfloat16", "float32")
 PROBES = ("A woman smiles broadly, then nods twice.", "What happens here?", "<|face|>")
 NEW_TOKENS = 16
 
 
-def export(adapter: str | Path, output: str | Path, *, dtype: Literal["float32", "bfloat16"] = "bfloat16") -> str:
+def export(adapter: str | Path, output: str | Path, *, dtype: str = "bfloat16") -> str:
     """Write ``output`` from a PEFT adapter (its base is the folder that it names) or from a model folder.
 
     Raises:
         FileNotFoundError: neither is there.
-        ValueError: the parts do not belong together, or the written folder answers otherwise than the model did.
+        ValueError: a ``dtype`` not in `DTYPES`, parts that do not belong together, or the written folder answers
+            otherwise than the model did.
     """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: expected {' or '.join(DTYPES)}, got {dtype!r}.")
     adapter = Path(adapter)
     if (adapter / "adapter_config.json").is_file():
         base = _base(adapter)

@@ -35,6 +35,12 @@ def test_nothing_to_export(tmp_path):
         export.export(tmp_path, tmp_path / "out")
 
 
+def test_numbers_of_no_known_kind(trained, tmp_path):
+    with pytest.raises(ValueError, match=r"^dtype: expected bfloat16 or float32, got 'int3'\.$"):
+        export.export(trained, tmp_path / "out", dtype="int3")
+    assert not (tmp_path / "out").exists()
+
+
 def test_parts_of_different_models(trained, tmp_path):
     said = json.loads((trained / vocab.FILE).read_text())
     moved = json.loads(json.dumps(said))
