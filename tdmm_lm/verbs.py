@@ -197,14 +197,13 @@ def observe(file: Path, *, source_rig: str | None = None) -> str:
 
 def capture(video: Path, output: Path) -> str:
     """A face clip from a video, with a progress bar."""
-    from rich.progress import Progress
-
+    from tdmm_lm import progress
     from tdmm_lm.formats import video as capturing
 
     check_ending(output)
-    with Progress(transient=True) as progress:
-        bar = progress.add_task("capture", total=None)
-        clip = capturing.capture(video, progress=lambda frames: progress.update(bar, completed=frames))
+    with progress.bar() as bar:
+        task = bar.add_task("capture", total=None)
+        clip = capturing.capture(video, progress=lambda frames: bar.update(task, completed=frames))
     write(clip, output, rigs.load(clip.rig))
     return f"{clip.frames} frames at {clip.fps:g} Hz -> {output}"
 

@@ -21,7 +21,6 @@ import numpy as np
 import pyarrow.parquet
 import torch
 from pydantic import Field
-from rich.progress import track
 
 from tdmm_lm import bundle, config, rigs
 from tdmm_lm.corpus import caption, edits, labels, prompts, reading, recordings, table
@@ -31,6 +30,7 @@ from tdmm_lm.corpus.score import Score
 from tdmm_lm.files import replacing
 from tdmm_lm.motion import MotionClip
 from tdmm_lm.observe import run as observing
+from tdmm_lm.progress import track
 from tdmm_lm.sample import Sample
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from rich.progress import track
 from torch import Tensor
 
 from tdmm_lm import codec, landmarks, rotations
 from tdmm_lm.geometry.measure import FEATURES
 from tdmm_lm.motion import MotionClip
 from tdmm_lm.observe import run as observing
+from tdmm_lm.progress import track
 from tdmm_lm.report import figure
 from tdmm_lm.rigs import Rig
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import track
 
 from tdmm_lm import bundle, codec, formats, report, rigs
 from tdmm_lm.corpus import caption, labels, perform, prompts, reading
@@ -19,6 +18,7 @@ from tdmm_lm.lm import generate
 from tdmm_lm.motion import MotionClip
 from tdmm_lm.observe import Observation
 from tdmm_lm.observe import run as observing
+from tdmm_lm.progress import track
 
 Figures = dict[str, dict[str, Any]]
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -28,6 +27,7 @@ from tdmm_lm.files import replacing
 from tdmm_lm.geometry import solve
 from tdmm_lm.geometry.measure import features, measure
 from tdmm_lm.motion import MotionClip, face
+from tdmm_lm.progress import track
 
 ONE_WAY = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")  # of these a face can show one at a time
 

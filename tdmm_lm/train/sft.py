@@ -18,7 +18,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from rich.progress import track
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM, TrainerCallback
 from trl import SFTConfig, SFTTrainer
@@ -29,6 +28,7 @@ from tdmm_lm.corpus.labels import Labels
 from tdmm_lm.corpus.wordings import wordings
 from tdmm_lm.files import replacing
 from tdmm_lm.lm import data, extend, muon, tasks, text, vocab
+from tdmm_lm.progress import track
 
 
 class Settings(config.Settings):

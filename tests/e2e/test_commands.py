@@ -127,7 +127,8 @@ def test_capture_reads_a_real_talker(tmp_path):
     if bundle.data() is None:
         pytest.skip("needs a video of a face: set TDMM_DATA")
     video = sorted((bundle.data() / "grid_s1" / "video").glob("*.mpg"))[0]
-    good("capture", video, "-o", tmp_path / "x.npz")
+    said = good("capture", video, "-o", tmp_path / "x.npz")
+    assert said == f"75 frames at 25 Hz -> {tmp_path / 'x.npz'}\n"  # the bar is none of stdout's
     assert formats.read(tmp_path / "x.npz").frames == 75
     assert good("describe", video).strip()
     assert json.loads(good("observe", video))["speech_share"] > 0.1
