@@ -140,7 +140,7 @@ def write(clip: MotionClip, path: str | Path, *, rig: Rig | None = None) -> None
 
 
 def _fitting(path: str | Path, held: tuple[str, ...]) -> Layout:
-    known = "; ".join(map(str, LAYOUTS))
+    known = "; ".join([f"our own ({', '.join(npz.KINDS)})", *map(str, LAYOUTS)])
     named = [layout for layout in LAYOUTS if {layout.expression, *layout.needs} <= set(held)]
     for layout in named:
         arrays = npz.arrays(path, layout.needs)
@@ -151,7 +151,7 @@ def _fitting(path: str | Path, held: tuple[str, ...]) -> Layout:
         got = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise ValueError(f"{path}: expected FLAME arrays as {named[0]}, got {got}; known layouts: {known}.")
     listed = ", ".join(name[:30] for name in held[:10]) or "no arrays"
-    raise ValueError(f"{path}: expected FLAME coefficients in a known layout, got {listed}; known layouts: {known}.")
+    raise ValueError(f"{path}: expected a clip in a known layout, got {listed}; known layouts: {known}.")
 
 
 def _rows(array: np.ndarray, width: int | None, where: str) -> Float[np.ndarray, "frames width"]:

@@ -138,12 +138,19 @@ def test_a_bodys_head_is_its_orientation_in_the_world(tmp_path):
 
 def test_no_layout_lists_them_all(tmp_path):
     np.savez(tmp_path / "a.npz", weights=np.zeros((3, 4)))
+    ours = r"our own \(format_version, values, fps, modality, rig, shape\); "
     with pytest.raises(
-        ValueError, match="expected FLAME coefficients in a known layout, got weights; known layouts: "
+        ValueError, match=f"expected a clip in a known layout, got weights; known layouts: {ours}"
     ) as error:
         formats.read(tmp_path / "a.npz", fps=25)
-    assert all(layout.name in str(error.value) for layout in flame.LAYOUTS)
+    assert all(str(layout) in str(error.value) for layout in flame.LAYOUTS)
     assert "\n" not in str(error.value)
+
+
+def test_our_own_without_its_version_is_told_what_is_missing(tmp_path):
+    np.savez(tmp_path / "a.npz", values=np.zeros((3, 70), np.float32), fps=25.0)
+    with pytest.raises(ValueError, match=r"got values, fps; known layouts: our own \(format_version, values, fps, "):
+        formats.read(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize(
