@@ -146,3 +146,17 @@ def slerp(
     first = torch.where(near, 1 - share, ((1 - share) * angle).sin() / sine)
     second = torch.where(near, share, (share * angle).sin() / sine)
     return torch.nn.functional.normalize(first * start + second * end, dim=-1)
+
+
+def between(start: Float[Tensor, "*b 3"], end: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 4"]:
+    """The shortest turn from one direction to another, as a quaternion; opposite ones by half a turn about some axis.
+
+    Vectors of any length but zero.
+    """
+    start, end = torch.nn.functional.normalize(start, dim=-1), torch.nn.functional.normalize(end, dim=-1)
+    start, end = torch.broadcast_tensors(start, end)
+    real = 1 + (start * end).sum(-1, keepdim=True)
+    axis = torch.linalg.cross(start, end)
+    smallest = torch.nn.functional.one_hot(start.abs().argmin(-1), 3).to(start.dtype)
+    axis = torch.where(real < 1e-6, torch.linalg.cross(start, smallest), axis)
+    return torch.nn.functional.normalize(torch.cat([torch.where(real < 1e-6, 0, real), axis], -1), dim=-1)

@@ -48,3 +48,14 @@ def test_slerp_runs_evenly_from_end_to_end():
     for share in (0.0, 0.25, 1.0):
         middle = r.quaternion_to_axis_angle(r.slerp(start, -end, torch.tensor([[share]], dtype=torch.float64)))
         assert math.isclose(middle[0, 1], 0.1 + 1.2 * share, abs_tol=1e-9)
+
+
+def test_between_is_the_shortest_turn():
+    start, end = some(), some().flip(0)
+    turn = r.quaternion_to_matrix(r.between(start, end))
+    turned = torch.nn.functional.normalize((turn @ start[..., None])[..., 0], dim=-1)
+    assert torch.allclose(turned, torch.nn.functional.normalize(end, dim=-1), atol=1e-9)
+    angle = torch.nn.functional.cosine_similarity(start, end).clamp(-1, 1).acos()
+    assert torch.allclose(r.matrix_to_axis_angle(turn).norm(dim=-1), angle, atol=1e-6)
+    opposite = r.quaternion_to_matrix(r.between(start, -start))
+    assert torch.allclose((opposite @ start[..., None])[..., 0], -start, atol=1e-9)

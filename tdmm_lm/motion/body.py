@@ -30,7 +30,17 @@ def assemble(
     translation: Float[np.ndarray, "frames 3"], rotation: Float[Tensor, "frames joints 3 3"], *, fps: float,
     shape: Float[np.ndarray, " skeleton"] | None = None,
 ) -> MotionClip:
-    """A body clip from the root's places (metres) and every joint's local rotation matrices."""
+    """A body clip from the root's places (metres) and every joint's local rotation matrices.
+
+    Raises:
+        ValueError: not as many places as rotations, or not of `JOINTS`; and what `MotionClip` refuses.
+    """
+    if rotation.shape[1:] != (len(JOINTS), 3, 3):
+        raise ValueError(
+            f"body clip: expected (frames, {len(JOINTS)}, 3, 3) rotations, got {tuple(rotation.shape)}."
+        )
+    if np.shape(translation) != (len(rotation), 3):
+        raise ValueError(f"body clip: expected {len(rotation)} places of the root, got {np.shape(translation)}.")
     six = rotations.matrix_to_six(rotation).flatten(1).numpy()
     values = np.concatenate([np.asarray(translation, np.float32), six.astype(np.float32)], 1)
     return MotionClip(values, fps, "body", "skeleton", np.zeros(0, np.float32) if shape is None else shape)
@@ -51,8 +61,13 @@ def resample(clip: MotionClip, fps: float) -> MotionClip:
     """The clip at another rate, ends kept at its own times: translation linearly, rotations by slerp.
 
     Frame i of the result lies at i / fps seconds; a clip of n frames at rate r lasts n / r seconds before and after
-    (rounded to whole frames, at least one).
+    (rounded to whole frames, at least one). What lies beyond the last frame repeats it.
+
+    Raises:
+        ValueError: no body clip, or a rate outside 1..1000 Hz.
     """
+    if not 1 <= fps <= 1000:
+        raise ValueError(f"resample: expected 1 to 1000 Hz, got {fps}.")
     if fps == clip.fps:
         return clip
     frames = max(1, round(clip.frames * fps / clip.fps))

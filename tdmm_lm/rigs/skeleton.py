@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tdmm_lm import rotations
 from tdmm_lm.motion import MotionClip, body
 
 # Bone lengths of HumanML3D's target skeleton in metres, measured on its published sample: all its motion has them.
@@ -37,6 +38,9 @@ def _levels() -> list[tuple[list[int], list[int]]]:
 
 
 LEVELS = _levels()
+_ABOVE = np.eye(22)
+for _joint in range(1, 22):  # row: the joints whose bones lead to this one
+    _ABOVE[_joint] += _ABOVE[body.PARENTS[_joint]]
 CHILDREN = tuple(tuple(j for j, parent in enumerate(body.PARENTS) if parent == joint) for joint in range(22))
 
 
@@ -115,6 +119,85 @@ def joints(clip: MotionClip, skeleton: Skeleton | None = None) -> Float[Tensor, 
 def global_rotations(clip: MotionClip) -> Float[Tensor, "frames joints 3 3"]:
     """Every joint's rotation in the world."""
     return _posed(clip, None)[1]
+
+
+def fit(
+    places: Float[Tensor, "frames joints 3"], *, fps: float, rest: Skeleton | None = None
+) -> MotionClip:
+    """The body clip whose joints come closest to ``places`` (world, metres), on the default skeleton or on ``rest``.
+
+    From the root outwards: pelvis and chest turn to all three of their bones (Kabsch 1976), every other joint the
+    shortest way to the next joint's place as seen from where this one came to lie, so errors of lengths do not add up.
+    Turns about a bone's own axis cannot be seen and stay those of the bone above. Hands and toes keep their parent's.
+
+    Raises:
+        ValueError: not (frames, 22, 3), or no frames, or not finite.
+    """
+    if places.ndim != 3 or places.shape[1:] != (len(body.JOINTS), 3) or not len(places):
+        raise ValueError(f"skeleton fit: expected (frames, {len(body.JOINTS)}, 3) joints, got {tuple(places.shape)}.")
+    if not places.isfinite().all():
+        raise ValueError("skeleton fit: expected finite places, got NaN or infinity.")
+    own = load() if rest is None else rest
+    offsets = places.new_tensor(own.offsets)
+    here: list[Tensor] = [places[:, 0]] * len(body.JOINTS)
+    turns: list[Tensor] = [torch.eye(3, dtype=places.dtype).expand(len(places), 3, 3)] * len(body.JOINTS)
+    local = torch.stack(turns, 1)
+    for joint, children in enumerate(CHILDREN):
+        above = turns[body.PARENTS[joint]] if joint else turns[0]
+        if len(children) > 1:
+            turns[joint] = _kabsch(offsets[list(children)], places[:, children] - here[joint][:, None])
+        elif children:
+            seen = above @ offsets[children[0]]
+            turns[joint] = rotations.quaternion_to_matrix(
+                rotations.between(seen, places[:, children[0]] - here[joint])
+            ) @ above
+        else:
+            turns[joint] = above
+        local[:, joint] = above.mT @ turns[joint] if joint else turns[joint]
+        for child in children:
+            here[child] = here[joint] + turns[joint] @ offsets[child]
+    shape = None if rest is None else rest.shape
+    return body.assemble(places[:, 0].numpy(), local, fps=fps, shape=shape)
+
+
+def measured(places: Float[Tensor, "frames joints 3"]) -> Skeleton:
+    """The skeleton of someone whose joints were recorded: mean bone lengths, and pelvis and chest as they are.
+
+    Other bones keep the T-pose's directions. On it, `fit` follows a rigid body's joints exactly.
+
+    Raises:
+        ValueError: not (frames, 22, 3), no frames, not finite, or a bone without length.
+    """
+    if places.ndim != 3 or places.shape[1:] != (len(body.JOINTS), 3) or not len(places):
+        raise ValueError(f"skeleton: expected (frames, {len(body.JOINTS)}, 3) joints, got {tuple(places.shape)}.")
+    bones = places[:, 1:] - places[:, body.PARENTS[1:]]
+    rest = _directions()
+    rest[1:] *= bones.norm(dim=-1).mean(0)[:, None].double().numpy()
+    offsets = places.new_tensor(rest)
+    for joint, children in enumerate(CHILDREN):
+        if len(children) > 1:
+            seen = places[:, children] - places[:, joint, None]
+            own = offsets[list(children)]
+            for _ in range(3):  # turn every frame to the mean, take the mean again
+                own = (seen @ _kabsch(own, seen)).mean(0)
+            turn = _kabsch(own, offsets[list(children)][None])[0]  # the mean may have drifted from the T-pose
+            own = own @ turn.mT
+            own = torch.nn.functional.normalize(own, dim=-1) * offsets[list(children)].norm(dim=-1, keepdim=True)
+            offsets[list(children)] = own
+    return Skeleton(offsets.numpy())
+
+
+def accumulate(bones: Float[Tensor, "*b joints 3"]) -> Float[Tensor, "*b joints 3"]:
+    """World places from the root's (in its row) and every other joint's step from its parent."""
+    return (bones.mT @ bones.new_tensor(_ABOVE).T).mT
+
+
+def _kabsch(start: Float[Tensor, "some 3"], end: Float[Tensor, "frames some 3"]) -> Float[Tensor, "frames 3 3"]:
+    """The rotations that bring ``start`` closest to ``end``, least squares about the origin."""
+    u, _, v = torch.linalg.svd(end.mT @ start)
+    mirrored = torch.linalg.det(u @ v) < 0
+    u = torch.where(mirrored[:, None, None], u * u.new_tensor([1, 1, -1]), u)
+    return u @ v
 
 
 def _posed(clip: MotionClip, skeleton: Skeleton | None) -> tuple[Tensor, Tensor]:

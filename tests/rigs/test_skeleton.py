@@ -52,6 +52,58 @@ def test_a_clip_brings_its_skeleton_or_gets_the_default():
     assert taller.abs().max() > 0.05
 
 
+def calm(frames: int = 20, *, size: float = 0.4, shape: np.ndarray | None = None) -> MotionClip:
+    """Turns that a body can do."""
+    random = torch.Generator().manual_seed(3)
+    turns = rotations.axis_angle_to_matrix(size * torch.randn(frames, len(body.JOINTS), 3, generator=random))
+    return body.assemble(torch.randn(frames, 3, generator=random).numpy(), turns, fps=30, shape=shape)
+
+
+def test_a_fit_finds_the_joints_again():
+    for shape in (None, skeleton.load().shape * 1.2):
+        clip = moving(200, shape=shape)
+        rest = None if shape is None else skeleton.of(clip)
+        found = skeleton.fit(skeleton.joints(clip), fps=30, rest=rest)
+        assert (skeleton.joints(found) - skeleton.joints(clip)).norm(dim=-1).max() < 1e-4
+        assert len(found.shape) == (0 if shape is None else 66)
+        pelvis = body.local_rotations(found)[:, 0] - body.local_rotations(clip)[:, 0]
+        assert pelvis.abs().max() < 1e-3  # three bones leave no turn open
+
+
+def test_a_fit_on_other_bones_still_aims_at_the_joints():
+    clip = calm(shape=skeleton.load().shape * np.random.default_rng(0).uniform(0.9, 1.1, 66))
+    found = skeleton.fit(skeleton.joints(clip), fps=30)
+    apart = (skeleton.joints(found) - skeleton.joints(clip)).norm(dim=-1)
+    assert apart.mean() < 0.03
+    assert apart.max() < 0.12
+
+
+def test_a_measured_skeleton_is_that_of_the_body():
+    random = np.random.default_rng(2)
+    offsets = skeleton.load().offsets * random.uniform(0.8, 1.2, (22, 1))
+    offsets[[1, 2, 3, 12, 13, 14]] += random.normal(0, 0.02, (6, 3))  # pelvis and chest of another shape
+    clip = moving(60, shape=skeleton.Skeleton(offsets).shape)
+    places = skeleton.joints(clip)
+    rest = skeleton.measured(places)
+    assert np.abs(rest.lengths - skeleton.of(clip).lengths).max() < 1e-5
+    found = skeleton.fit(places, fps=30, rest=rest)
+    assert (skeleton.joints(found) - places).norm(dim=-1).max() < 1e-4
+    rested = skeleton.joints(body.assemble(np.zeros((1, 3)), torch.eye(3).expand(1, 22, 3, 3), fps=30, shape=rest.shape))
+    assert rested[0, body.JOINTS.index("left_hip"), 0] > 0.02  # still faces Z+
+    assert rested[0, body.JOINTS.index("neck"), 1] > 0.3
+
+
+def test_a_fit_of_what_is_no_body_is_refused():
+    with pytest.raises(ValueError, match=r"^skeleton fit: expected \(frames, 22, 3\) joints, got \(5, 24, 3\)\.$"):
+        skeleton.fit(torch.zeros(5, 24, 3), fps=30)
+    with pytest.raises(ValueError, match=r"^skeleton fit: expected finite places, got NaN or infinity\.$"):
+        skeleton.fit(torch.full((5, 22, 3), torch.nan), fps=30)
+    with pytest.raises(ValueError, match=r"^skeleton: expected \(frames, 22, 3\) joints, got \(0, 22, 3\)\.$"):
+        skeleton.measured(torch.zeros(0, 22, 3))
+    with pytest.raises(ValueError, match=r"^skeleton\.offsets: expected bones with a length, got none at left_hip, .*$"):
+        skeleton.measured(torch.zeros(3, 22, 3))
+
+
 def test_errors_say_what_was_expected():
     face = MotionClip(np.zeros((2, 70)), 25, "face", "head")
     with pytest.raises(ValueError, match=r"^skeleton: expected a body clip, got a face clip\.$"):

@@ -1,0 +1,331 @@
+"""Bodies as HumanML3D's 263 numbers a frame at 20 fps, and back: what the body codec and the standard metrics see.
+
+The layout and the way to it are those of HumanML3D's published script (Guo et al. 2022): bones take the lengths of the
+default skeleton, the lowest joint touches the floor, the motion starts at the XZ origin and faces Z+. Features speak of
+steps from one frame to the next, so n frames give n - 1 rows; `clip_rows` continues a motion by a frame and gives n.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tdmm_lm import rotations
+from tdmm_lm.motion import MotionClip, body
+from tdmm_lm.rigs import skeleton
+from tdmm_lm.rigs.skeleton import Skeleton
+
+FPS = body.CODE_FPS
+FEATURES = {
+    "yaw": slice(0, 1),  # half the root's turn to the next frame about Y, radians: arcsin of the quaternion's y
+    "step": slice(1, 3),  # the root's x and z to the next frame, metres, as the next frame faces
+    "height": slice(3, 4),  # of the root, metres
+    "places": slice(4, 67),  # 21 joints x 3, metres: x and z from the root, as the frame faces; y from the floor
+    "rotations": slice(67, 193),  # 21 bones x 6, each relative to the bone before it in its chain
+    "velocities": slice(193, 259),  # 22 joints x 3, metres to the next frame, as this frame faces
+    "contacts": slice(259, 263),  # 1 where a joint of `CONTACTS` stands still
+}
+WIDTH = 263
+CONTACTS = tuple(body.JOINTS.index(name) for name in ("left_ankle", "left_foot", "right_ankle", "right_foot"))
+STILL = 0.002  # square metres a frame: a foot that moves less is in contact
+
+# For each bone (by the joint it ends at, the root's left out) the joint whose rotation comes before it: its parent, but
+# collars are counted from the root, whose turn is the heading alone.
+_BEFORE = [0 if name.endswith("collar") else parent for name, parent in zip(body.JOINTS, body.PARENTS)][1:]
+# Where a bone points before its rotation. Not a pose: published rotations are defined from these axes.
+_AXIS = {
+    "left_hip": (1, 0, 0), "right_hip": (-1, 0, 0), "spine1": (0, 1, 0), "spine2": (0, 1, 0), "spine3": (0, 1, 0),
+    "left_foot": (0, 0, 1), "right_foot": (0, 0, 1), "neck": (0, 1, 0), "left_collar": (1, 0, 0),
+    "right_collar": (-1, 0, 0), "head": (0, 0, 1),
+}
+_AXES = [_AXIS.get(name, (0, -1, 0)) for name in body.JOINTS[1:]]  # knees, ankles and arms: down
+_LEFT_HIP, _RIGHT_HIP, _LEFT_ARM, _RIGHT_ARM = (
+    body.JOINTS.index(name) for name in ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
+)
+_LEG = [body.JOINTS.index(name) for name in ("right_knee", "right_ankle")]  # whose length scales the root's path
+_SIGMA, _REACH = 20, 80  # frames: the heading's Gaussian and where it is cut off
+_AT_ONCE = 16  # motions: what fits a processor's cache
+
+
+@dataclass(frozen=True)
+class _Quirks:
+    """What the published script does that its layout does not ask for; files made by it have all of them."""
+
+    crossed: bool = True  # the heading reads left and right hip the wrong way round, so hips count against shoulders
+    smoothed: bool = True  # the heading is smoothed over seconds by a Gaussian
+    pinned: bool = True  # the first frame's heading is set to Z+ whatever it is
+    folded: bool = True  # the one step in which the heading passes Z- turns the wrong way
+
+
+_PUBLISHED, _PLAIN = _Quirks(), _Quirks(crossed=False, smoothed=False, pinned=False, folded=False)
+
+
+def features(
+    joints: Float[Tensor, "*b frames joints 3"], *, quirks: bool = True
+) -> Float[Tensor, "*b rows features"]:
+    """Joints of `tdmm_lm.motion.body.JOINTS` at 20 fps, metres, as one row for every step between frames.
+
+    ``quirks`` keeps the oddities of the published script, for parity with published features; without them the
+    heading is that of hips and shoulders in every frame.
+
+    Raises:
+        ValueError: not 22 joints, fewer than two frames, numbers that are not finite, or a bone without length.
+    """
+    return _rows(_aligned(_checked(joints)), _PUBLISHED if quirks else _PLAIN)
+
+
+def from_clip(clip: MotionClip) -> Float[Tensor, "rows features"]:
+    """A body clip of any rate and skeleton: rotations resampled to 20 fps; one row fewer than frames there.
+
+    Raises:
+        ValueError: no body clip, or one that has fewer than two frames at 20 fps.
+    """
+    return features(_joints(clip)).float()
+
+
+def clip_rows(clip: MotionClip) -> Float[Tensor, "frames features"]:
+    """Like `from_clip` with as many rows as the clip has frames at 20 fps: what a codec tokenizes.
+
+    The last row's step is that of a frame which is not there: every joint moves on as it last did, the heading stays.
+    The other rows are those of `from_clip`, and recovering all of them gives the clip's own frames back.
+
+    Raises:
+        ValueError: no body clip, or one that has fewer than two frames at 20 fps.
+    """
+    return _rows(_aligned(_checked(_joints(clip))), _PUBLISHED, continued=True).float()
+
+
+def recover_joints(rows: Float[Tensor, "*b rows features"]) -> Float[Tensor, "*b rows joints 3"]:
+    """World places in metres at 20 fps from the root's steps and the joints' places (the published recovery).
+
+    One frame a row: the frame after the last row's step is not recovered.
+
+    Raises:
+        ValueError: rows that are not 263 wide, or not finite.
+    """
+    half, root = _root(_checked_rows(rows))
+    places = _turn(rows[..., FEATURES["places"]].unflatten(-1, (-1, 3)), -half[..., None])
+    ground = root * root.new_tensor([1, 0, 1])
+    return torch.cat([root[..., None, :], places + ground[..., None, :]], -2)
+
+
+def recover(rows: Float[Tensor, "rows features"], rest: Skeleton | None = None) -> MotionClip:
+    """A body clip at 20 fps with one frame a row, on the default skeleton unless another is given.
+
+    Rotations are fitted to the recovered places (`tdmm_lm.rigs.skeleton.fit`): the rotation slice says the same of
+    clean features and less of decoded ones, whose errors it adds up along a chain.
+
+    Raises:
+        ValueError: rows that are not 263 wide, or not finite.
+    """
+    return skeleton.fit(recover_joints(rows), fps=FPS, rest=rest)
+
+
+def recover_by_rotations(rows: Float[Tensor, "*b rows features"]) -> Float[Tensor, "*b rows joints 3"]:
+    """World places from the rotation slice instead of the places: bones of the default lengths turned along the chains.
+
+    Raises:
+        ValueError: rows that are not 263 wide, or not finite.
+    """
+    half, root = _root(_checked_rows(rows))
+    local = rotations.six_to_matrix(rows[..., FEATURES["rotations"]].unflatten(-1, (-1, 6)))
+    zero = torch.zeros_like(half)
+    turned = [rotations.quaternion_to_matrix(torch.stack([half.cos(), zero, half.sin(), zero], -1))]
+    places = [root]
+    for bone, before in enumerate(_BEFORE):
+        turned.append(turned[before] @ local[..., bone, :, :])
+        step = turned[-1] @ rows.new_tensor(_AXES[bone])
+        places.append(places[body.PARENTS[bone + 1]] + skeleton.LENGTHS[bone + 1] * step)
+    return torch.stack(places, -2)
+
+
+def batch(motions: Sequence[Float[Tensor, "frames joints 3"]]) -> list[Float[Tensor, "rows features"]]:
+    """`features` of motions of different lengths, many times as fast as one after the other.
+
+    Raises:
+        ValueError: as `features`; the message names the motion.
+    """
+    for number, motion in enumerate(motions):
+        _checked(motion, f"motion {number}")
+    order = sorted(range(len(motions)), key=lambda number: len(motions[number]))
+    made: dict[int, Tensor] = {}
+    for start in range(0, len(order), _AT_ONCE):
+        group = order[start : start + _AT_ONCE]
+        longest = len(motions[group[-1]])
+        # Standing still after the end changes nothing before it: not the floor, and the smoothing ends that way itself.
+        still = [motions[number][-1:].expand(longest - len(motions[number]), -1, -1) for number in group]
+        padded = torch.stack([torch.cat([motions[number], end]) for number, end in zip(group, still)])
+        made |= {number: rows[: len(motions[number]) - 1] for number, rows in zip(group, features(padded))}
+    return [made[number] for number in range(len(motions))]
+
+
+def foot_skate(joints: Float[Tensor, "frames joints 3"], fps: float) -> float:
+    """Share of steps in which a foot slides: both its frames lie under 5 cm and it moves over 0.5 m/s along the ground.
+
+    The convention of GMD (Karunratanakul et al. 2023): the joints left and right foot, heights from the floor as
+    HumanML3D puts it (the lowest joint at 0: subtract it first), speed in this step and averaged over 0.25 s about it.
+
+    Raises:
+        ValueError: not 22 joints, fewer than two frames, numbers that are not finite, or a rate outside 1..1000 Hz.
+    """
+    if not 1 <= fps <= 1000:
+        raise ValueError(f"foot skate: expected fps of 1 to 1000 Hz, got {fps}.")
+    feet = _checked(joints, "foot skate")[..., [body.JOINTS.index("left_foot"), body.JOINTS.index("right_foot")], :]
+    speed = (feet[1:] - feet[:-1])[..., [0, 2]].norm(dim=-1) * fps
+    window = max(1, 2 * (round(0.25 * fps) // 2) + 1)
+    mean = torch.nn.functional.avg_pool1d(speed.mT, window, 1, window // 2).mT  # zeros beyond the ends count
+    low = feet[..., 1] < 0.05
+    slides = low[1:] & low[:-1] & (speed > 0.5) & (mean > 0.5)
+    return float(slides.any(-1).float().mean())
+
+
+def _joints(clip: MotionClip) -> Float[Tensor, "frames joints 3"]:
+    """At 20 fps, in double precision: some files have bones of almost no length, and only their direction counts."""
+    clip = body.resample(clip, FPS)
+    root, local = torch.from_numpy(body.translation(clip)), body.local_rotations(clip)
+    return skeleton.forward(root.double(), local.double(), skeleton.of(clip))[0]
+
+
+def _aligned(joints: Float[Tensor, "*b frames joints 3"]) -> Float[Tensor, "*b frames joints 3"]:
+    """On default bones, on the floor, from the XZ origin, facing Z+ at first."""
+    target = joints.new_tensor(skeleton.LENGTHS)
+    bones = torch.zeros_like(joints)  # that end at each joint
+    bones[..., 1:, :] = joints[..., 1:, :] - joints[..., body.PARENTS[1:], :]
+    lengths = bones.norm(dim=-1)
+    leg = lengths[..., 0, _LEG].sum(-1)  # of the first frame alone, as published
+    bones = bones * (target / lengths.clamp_min(1e-6))[..., None]
+    bones[..., 0, :] = joints[..., 0, :] * (target[_LEG].sum() / leg)[..., None, None]
+    moved = skeleton.accumulate(bones)
+    start = moved[..., :1, :1, :].clone()
+    start[..., 1] = moved[..., 1].flatten(-2).min(-1).values[..., None, None]
+    half = _half(_forward(moved[..., :1, :, :], crossed=False))
+    return _turn(moved - start, half[..., None])
+
+
+def _rows(
+    joints: Float[Tensor, "*b frames joints 3"], quirks: _Quirks, *, continued: bool = False
+) -> Float[Tensor, "*b rows features"]:
+    """The rows of aligned joints; ``continued`` by a frame they are as many as the frames."""
+    forward = _forward(joints, crossed=quirks.crossed)
+    if continued:
+        joints = torch.cat([joints, 2 * joints[..., -1:, :, :] - joints[..., -2:-1, :, :]], -3)
+        forward = torch.cat([forward, forward[..., -1:, :]], -2)
+    half = _half(_smooth(forward) if quirks.smoothed else forward)
+    if quirks.pinned:
+        half[..., 0] = 0
+    yaw = half[..., 1:] - half[..., :-1]
+    yaw = yaw.sin().asin() if quirks.folded else yaw - torch.pi * (yaw / torch.pi).round()
+    steps = joints[..., 1:, :, :] - joints[..., :-1, :, :]
+    now = half[..., :-1, None]
+    root = joints[..., :-1, :1, :]
+    places = _turn(joints[..., :-1, 1:, :] - root * root.new_tensor([1, 0, 1]), now)
+    still = (steps[..., CONTACTS, :] ** 2).sum(-1) < STILL
+    parts = [
+        yaw[..., None],
+        _turn(steps[..., :1, :], half[..., 1:, None])[..., 0, ::2],
+        root[..., 0, 1:2],
+        places.flatten(-2),
+        _six(joints[..., :-1, :, :], half[..., :-1]),
+        _turn(steps, now).flatten(-2),
+        still.to(joints.dtype),
+    ]
+    return torch.cat(parts, -1)
+
+
+def _forward(joints: Float[Tensor, "*b joints 3"], *, crossed: bool) -> Float[Tensor, "*b 3"]:
+    """Where hips and shoulders face, along the ground; as long as they are level."""
+    hips = joints[..., _LEFT_HIP, :] - joints[..., _RIGHT_HIP, :]
+    across = joints[..., _LEFT_ARM, :] - joints[..., _RIGHT_ARM, :] + (-hips if crossed else hips)  # to the left
+    across = torch.nn.functional.normalize(across, dim=-1)
+    return torch.stack([-across[..., 2], torch.zeros_like(across[..., 0]), across[..., 0]], -1)
+
+
+def _half(forward: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b"]:
+    """Half the angle about Y that turns ``forward`` to Z+, radians: HumanML3D's heading."""
+    return -0.5 * torch.atan2(forward[..., 0], forward[..., 2])
+
+
+def _turn(points: Float[Tensor, "*b 3"], half: Float[Tensor, "*#b"]) -> Float[Tensor, "*b 3"]:
+    """Points turned about Y by twice ``half``."""
+    cos, sin = (2 * half).cos(), (2 * half).sin()
+    x, y, z = points.unbind(-1)
+    return torch.stack([cos * x + sin * z, y, cos * z - sin * x], -1)
+
+
+def _smooth(forward: Float[Tensor, "*b frames 3"]) -> Float[Tensor, "*b frames 3"]:
+    """A Gaussian over time; beyond both ends the motion stands still."""
+    offsets = torch.arange(-_REACH, _REACH + 1, dtype=forward.dtype)
+    kernel = torch.softmax(-0.5 * (offsets / _SIGMA) ** 2, 0)
+    lines = forward.mT.reshape(-1, 1, forward.shape[-2])
+    lines = torch.nn.functional.pad(lines, (_REACH, _REACH), mode="replicate")
+    smooth = torch.nn.functional.conv1d(lines, kernel[None, None])
+    return smooth.reshape(forward.mT.shape).mT
+
+
+def _six(joints: Float[Tensor, "*b joints 3"], half: Float[Tensor, "*b"]) -> Float[Tensor, "*b six"]:
+    """Every bone's rotation relative to the one before: columns 0 and 1 of the matrix, 21 x 6.
+
+    A bone turns from its axis the shortest way to where it points, all bones at once: there is nothing to solve along
+    a chain. A bone that points exactly against its axis turns about X or Y.
+    """
+    bones = torch.nn.functional.normalize(joints[..., 1:, :] - joints[..., body.PARENTS[1:], :], dim=-1)
+    x, y, z = bones.movedim(-1, 0).contiguous()  # (*b, bones) each
+    ux, uy, uz = joints.new_tensor(_AXES).T
+    w = 1 + ux * x + uy * y + uz * z
+    i, j, k = uy * z - uz * y, uz * x - ux * z, ux * y - uy * x
+    against = w < 1e-12
+    if against.any():
+        w, i, j = torch.where(against, 0, w), torch.where(against, 1 - ux.abs(), i), torch.where(against, ux.abs(), j)
+    scale = (w * w + i * i + j * j + k * k).rsqrt()
+    heading = torch.stack([half.cos(), torch.zeros_like(half), half.sin(), torch.zeros_like(half)])
+    turn = torch.cat([heading[..., None], torch.stack([w, i, j, k]) * scale], -1)  # (4, *b, 22)
+    w, i, j, k = turn[..., 1:]
+    p, a, b, c = turn[..., _BEFORE]
+    w, i, j, k = (  # before's inverse times the bone's own
+        p * w + a * i + b * j + c * k,
+        p * i - a * w - b * k + c * j,
+        p * j - b * w - c * i + a * k,
+        p * k - c * w - a * j + b * i,
+    )
+    columns = (
+        1 - 2 * (j * j + k * k), 2 * (i * j + w * k), 2 * (i * k - w * j),
+        2 * (i * j - w * k), 1 - 2 * (i * i + k * k), 2 * (j * k + w * i),
+    )
+    return torch.stack(columns, -1).flatten(-2)
+
+
+def _root(rows: Float[Tensor, "*b rows features"]) -> tuple[Float[Tensor, "*b rows"], Float[Tensor, "*b rows 3"]]:
+    """The heading (half angles) and the root's places, summed up from the steps."""
+    zero = torch.zeros_like(rows[..., :1, 0])
+    half = torch.cat([zero, rows[..., :-1, 0].cumsum(-1)], -1)
+    x, z = rows[..., :-1, FEATURES["step"]].unbind(-1)
+    steps = torch.cat([torch.zeros_like(rows[..., :1, :3]), torch.stack([x, torch.zeros_like(x), z], -1)], -2)
+    root = _turn(steps, -half).cumsum(-2)
+    return half, torch.cat([root[..., :1], rows[..., FEATURES["height"]], root[..., 2:]], -1)
+
+
+def _checked(joints: Float[Tensor, "*b frames joints 3"], where: str = "features") -> Tensor:
+    if joints.ndim < 3 or joints.shape[-2:] != (len(body.JOINTS), 3):
+        raise ValueError(f"{where}: expected (frames, {len(body.JOINTS)}, 3) joints, got {tuple(joints.shape)}.")
+    if joints.shape[-3] < 2:
+        raise ValueError(f"{where}: expected at least two frames at {FPS:g} fps, got {joints.shape[-3]}.")
+    if not joints.isfinite().all():
+        frame = int((~joints.isfinite()).flatten(-2).any(-1).nonzero()[0, -1])
+        raise ValueError(f"{where}: expected finite places, got NaN or infinity at frame {frame}.")
+    bones = (joints[..., 1:, :] - joints[..., body.PARENTS[1:], :]).square().sum(-1)
+    if (bones < 1e-12).any():
+        at = (bones < 1e-12).nonzero()[0]
+        name = body.JOINTS[int(at[-1]) + 1]
+        raise ValueError(f"{where}: expected bones with a length, got none at {name} in frame {int(at[-2])}.")
+    return joints
+
+
+def _checked_rows(rows: Float[Tensor, "*b rows features"]) -> Tensor:
+    if rows.ndim < 2 or rows.shape[-1] != WIDTH or not rows.shape[-2]:
+        raise ValueError(f"recover: expected (rows, {WIDTH}) features, got {tuple(rows.shape)}.")
+    if not rows.isfinite().all():
+        row = int((~rows.isfinite()).any(-1).nonzero()[0, -1])
+        raise ValueError(f"recover: expected finite features, got NaN or infinity in row {row}.")
+    return rows
