@@ -182,9 +182,12 @@ def export(
     typer.echo(verbs.export(adapter, out, dtype=dtype))
 
 
-@app.command(name="import", epilog="Example: `tdmm import flame2023.pkl -o rigs/flame2023`")
-def import_rig(file: Annotated[Path, typer.Argument(help="FLAME .pkl or .npz from its owner.")], output: Out) -> None:
-    """A rig from its owner's file into safetensors, read without executing anything in it."""
+@app.command(name="import", epilog="Example: `tdmm import avatar.glb -o rigs/avatar`")
+def import_rig(
+    file: Annotated[Path, typer.Argument(help="FLAME .pkl or .npz from its owner, or a GLB head with ARKit's shapes.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder that `--rig` is then given.")],
+) -> None:
+    """A rig from its owner's file into a folder for `--rig`, read without executing anything in it."""
     from tdmm_lm import verbs
 
     typer.echo(verbs.import_rig(file, output))

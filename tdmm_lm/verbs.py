@@ -259,12 +259,14 @@ def export(adapter: Path, out: Path, *, dtype: str = "bfloat16") -> str:
 
 
 def import_rig(file: Path, output: Path) -> str:
-    """A FLAME file of its owner's as a folder that `--rig` takes."""
+    """A FLAME file of its owner's, or a GLB avatar, as a folder that `--rig` takes."""
     from tdmm_lm import flame_file
     from tdmm_lm.formats import video
-    from tdmm_lm.geometry import sight
+    from tdmm_lm.geometry import avatar, sight
     from tdmm_lm.rigs import flame
 
+    if file.suffix.lower() in (".glb", ".gltf", ".vrm"):
+        return avatar.import_glb(file, output, model=video.landmarker())
     arrays = flame_file.read_owner(file)
     flame.save(arrays, output, landmarks=sight.landmark_flame(arrays, video.landmarker()))
     return f"{len(arrays.v_template)} vertices -> {output}"

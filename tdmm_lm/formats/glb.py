@@ -21,6 +21,7 @@ from tdmm_lm.gltf import Accessors, array, chunks
 from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.rigs import Rig
 from tdmm_lm.rigs.flame import FlameRig
+from tdmm_lm.rigs.glb import GlbRig, animated, played
 
 SUFFIXES = (".glb",)
 JOINTS = ("root", "neck", "jaw", "left_eye", "right_eye")
@@ -54,7 +55,8 @@ def write(clip: MotionClip, path: str | Path, *, rig: Rig | None = None, all_sha
     """The rig playing the clip; without ``rig`` the one that the clip names.
 
     ``all_shapes`` keeps a morph target for every expression, so that the file can be animated further; without it only
-    those that the clip moves are kept and the file is smaller.
+    those that the clip moves are kept and the file is smaller. An imported avatar is its owner's file, whole, and the
+    animation (`rigs.glb.animated`).
 
     Raises:
         ValueError: the clip does not fit the rig.
@@ -63,6 +65,10 @@ def write(clip: MotionClip, path: str | Path, *, rig: Rig | None = None, all_sha
     if clip.values.shape[1] != len(rig.expressions) + face.POSE_CHANNELS:
         wanted = len(rig.expressions) + face.POSE_CHANNELS
         raise ValueError(f"{path}: expected {wanted} channels for rig {rig.name}, got {clip.values.shape[1]}.")
+    if isinstance(rig, GlbRig):
+        with files.replacing(path) as beside:
+            beside.write_bytes(animated(rig, clip))
+        return
     body = _body(clip, rig, all_shapes)
     data = Accessors()
     document = _scene(body, rig, data)
@@ -257,6 +263,8 @@ def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
     document, binary = chunks(path)
     try:
         about = document["asset"]["extras"]["tdmm_lm"]
+        if about.get("kind") == "avatar":
+            return played(document, binary)
         animation = document["animations"][0]
         names = document["meshes"][0].get("extras", {}).get("targetNames", [])
         joints = {node["name"]: node for node in document["nodes"][1:]}

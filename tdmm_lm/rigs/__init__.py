@@ -91,5 +91,6 @@ def load(name: str) -> Rig:
     if name == "skeleton":
         raise ValueError("rig: expected a head, got 'skeleton', which body clips drive; this step is for face clips.")
     if Path(name).is_dir():
-        return config.find("rigs", "flame").load(Path(name))
+        kind = "glb" if (Path(name) / "avatar.glb").is_file() else "flame"  # an avatar's own file lies beside it
+        return config.find("rigs", kind).load(Path(name))
     return config.find("rigs", name).load()
