@@ -83,7 +83,7 @@ def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
             worst = header[columns[int(np.argwhere(~np.isfinite(numbers[i]))[0, 0])]]
             raise ValueError(f"{path}: line {line}: {worst}: expected a finite number, got one that is not.")
     if 2 * seen.sum() < len(rows):
-        raise ValueError(f"{path}: faceless: expected a face in half of the rows, got {seen.sum()} of {len(rows)}.")
+        raise ValueError(f"{path}: expected a face in at least half of the rows, got {seen.sum()} of {len(rows)}.")
 
     euler = torch.from_numpy(numbers[:, len(SHAPES):] * SIGNS)
     head = rotations.matrix_to_axis_angle(rotations.euler_yxz_to_matrix(euler)).numpy()

@@ -83,7 +83,7 @@ def capture(
 
     Raises:
         FileNotFoundError: no such video, or no landmarker model.
-        ValueError: empty, cut off, no video, no face in over half of the frames ("faceless"), or mediapipe is missing.
+        ValueError: empty, cut off, no video, no face in over half of the frames, or mediapipe is missing.
     """
     path = Path(path)
     model = landmarker(model)
@@ -92,7 +92,7 @@ def capture(
     times, table, seen = _looked(path, model, progress or (lambda frames: None))
     if 2 * len(seen) < len(times):
         found = f"{len(seen)} of {len(times)}"
-        raise ValueError(f"{path}: faceless: expected a face in at least half of the frames, got {found}.")
+        raise ValueError(f"{path}: expected a face in at least half of the frames, got {found}.")
     matrices = table[:, len(face.ARKIT):].reshape(-1, 4, 4)
     turn = torch.from_numpy(matrices[:, :3, :3].astype(np.float32))
     parts = {

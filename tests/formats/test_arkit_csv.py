@@ -172,7 +172,7 @@ def test_rows_without_a_face_are_filled_in(tmp_path, written, arkit_clip):
     np.testing.assert_allclose(clip.values[5:6, :52], between, atol=1e-5)
     for i in range(20):
         rows[i] = [rows[i][0], "0"]
-    with pytest.raises(ValueError, match="faceless: expected a face in half of the rows, got 10 of 30"):
+    with pytest.raises(ValueError, match=r"b\.csv: expected a face in at least half of the rows, got 10 of 30"):
         formats.read(save(tmp_path / "b.csv", header, rows))
 
 
