@@ -1,6 +1,9 @@
 """How fast and how lean `tdmm capture` is at 360x288: frames a second, and memory on 10 s against 5 min of video.
 
     tdmm bench capture
+
+Video is streamed; what grows is the answer, 280 bytes a frame, and the tables that it is made from: 840 bytes a frame
+together, 6 MB over those 5 minutes, where two runs of the same video differ by under 1 MB.
 """
 
 import multiprocessing
