@@ -54,7 +54,7 @@ def test_what_is_no_obj_is_refused(text):
 
 def test_the_bundled_fingerprints_are_the_real_heads():
     if bundle.data() is None:
-        pytest.skip("needs the scanned head: set TDMM_DATA")
+        pytest.skip("needs scanned_head/ of the real data: set $TDMM_DATA to their folder")
     expected, landmarks = scanned.known(bundle.path("assets/ict/fingerprints.json"))
     with np.load(bundle.data() / "scanned_head" / "ict_facekit_full.npz", allow_pickle=False) as file:
         assert len(expected) == 1 + len(file["expr_names"]) + len(file["id_names"])

@@ -8,7 +8,7 @@ from tdmm_lm.bench import solve
 
 def test_figures(monkeypatch):
     if bundle.data() is None:
-        pytest.skip("$TDMM_DATA is unset: the scanned head is not here")
+        pytest.skip("needs scanned_head/ of the real data: set $TDMM_DATA to their folder")
     monkeypatch.setattr(solve, "FRAMES", 300)
     monkeypatch.setattr(solve, "REPEATS", 1)
     figures = solve.run(("ict",))

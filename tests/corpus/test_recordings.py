@@ -67,7 +67,9 @@ def test_grid_by_name_with_gaps_bridged(tmp_path):
     assert jaw == pytest.approx([0, 0.1, 0.2, 0.3, 0.4], abs=1e-6)
 
 
-@pytest.mark.skipif(bundle.data() is None, reason="needs the real recordings in $TDMM_DATA")
+@pytest.mark.skipif(
+    bundle.data() is None, reason="needs grid_s1/ and facegood/ of the real data: set $TDMM_DATA to their folder"
+)
 def test_the_real_ones():
     data = bundle.data()
     grid, facegood = list(recordings.grid(data)), list(recordings.facegood(data))

@@ -98,7 +98,7 @@ def test_tokens_go_out_and_come_back(sample, tmp_path):
 
 def test_convert_to_another_rig_tells_the_residual(smile, tmp_path):
     if bundle.data() is None:
-        pytest.skip("needs the scanned head: set TDMM_DATA")
+        pytest.skip("needs scanned_head/ of the real data: set $TDMM_DATA to their folder")
     said = good("convert", smile / "x.npz", tmp_path / "x.csv", "--rig", "ict")
     assert "residual" in said
     assert "mm" in said
@@ -125,7 +125,7 @@ def test_render_makes_a_film_with_sound(smile, tmp_path):
 
 def test_capture_reads_a_real_talker(tmp_path):
     if bundle.data() is None:
-        pytest.skip("needs a video of a face: set TDMM_DATA")
+        pytest.skip("needs grid_s1/ and face_landmarker/ of the real data: set $TDMM_DATA to their folder")
     video = sorted((bundle.data() / "grid_s1" / "video").glob("*.mpg"))[0]
     said = good("capture", video, "-o", tmp_path / "x.npz")
     assert said == f"75 frames at 25 Hz -> {tmp_path / 'x.npz'}\n"  # the bar is none of stdout's

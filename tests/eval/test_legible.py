@@ -8,7 +8,7 @@ from tdmm_lm.eval import legible
 
 def test_what_a_reader_must_see_is_read_back():
     if bundle.data() is None:
-        pytest.skip("needs MediaPipe's landmarker: set TDMM_DATA")
+        pytest.skip("needs face_landmarker/ of the real data: set $TDMM_DATA to their folder")
     from tdmm_lm.formats import video
 
     reader = legible.Reader(video.landmarker())

@@ -16,7 +16,9 @@ from tdmm_lm.motion import face
 
 pytest.importorskip("mediapipe", reason="needs mediapipe: pip install 'tdmm-lm[capture]'")
 DATA = bundle.data()
-real = pytest.mark.skipif(DATA is None, reason="needs the data folder in $TDMM_DATA")
+real = pytest.mark.skipif(
+    DATA is None, reason="needs grid_s1/ and face_landmarker/ of the real data: set $TDMM_DATA to their folder"
+)
 GRID = sorted((DATA / "grid_s1" / "video").glob("*.mpg")) if DATA else []
 
 
@@ -151,7 +153,7 @@ def test_an_uneven_video_is_put_on_an_even_grid(tmp_path):
 
 def test_no_video_says_what_it_is(tmp_path):
     if DATA is None:
-        pytest.skip("needs the landmarker model in $TDMM_DATA")
+        pytest.skip("needs face_landmarker/ of the real data: set $TDMM_DATA to their folder")
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("#EXTM3U\nhttp://127.0.0.1/secret\n")
     (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5000))

@@ -111,7 +111,7 @@ def test_the_bundled_file_is_whole():
 def scan():
     data = bundle.data()
     if data is None:
-        pytest.skip("$TDMM_DATA is unset: the scanned head is not here")
+        pytest.skip("needs scanned_head/ of the real data: set $TDMM_DATA to their folder")
     with np.load(data / "scanned_head" / "ict_facekit_full.npz") as file:
         return {name: file[name] for name in ("neutral", "faces", "expr_names", "expr_deltas")} | {"data": data}
 

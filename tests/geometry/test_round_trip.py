@@ -9,6 +9,7 @@ from tdmm_lm.geometry import measure, solve
 from tdmm_lm.motion import face
 
 NAMES = {"head": 0.1, "ict": 0.3}  # mm that a round trip may cost
+SCAN = "needs scanned_head/ of the real data: set $TDMM_DATA to their folder, or run `tdmm doctor --fetch`"
 
 
 @pytest.fixture(scope="module", params=list(NAMES))
@@ -16,13 +17,13 @@ def rig(request):
     try:
         return rigs.load(request.param)
     except FileNotFoundError:
-        pytest.skip(f"rig {request.param} is not on this machine")
+        pytest.skip(SCAN)
 
 
 def talker():
     """Three hundred frames of a real talker, as a tracker saw him, from several clips."""
     if bundle.data() is None:
-        pytest.skip("$TDMM_DATA is unset: the recorded talker is not here")
+        pytest.skip("needs grid_s1/ of the real data: set $TDMM_DATA to their folder")
     with np.load(bundle.data() / "grid_s1" / "mediapipe_arkit52_25fps.npz") as file:
         names, rows, ok = file["bs_names"].tolist(), file["blendshapes"], file["ok"]
     weights = np.zeros((len(rows), 52), np.float32)
@@ -69,7 +70,7 @@ def test_an_eye_that_shuts_on_one_head_shuts_on_the_other():
     try:
         source, target = rigs.load("ict"), rigs.load("head")
     except FileNotFoundError:
-        pytest.skip("the scanned head is not on this machine")
+        pytest.skip(SCAN)
     weights = np.zeros((30, 52), np.float32)
     for name in ("eyeBlinkLeft", "eyeBlinkRight"):
         weights[:, face.ARKIT.index(name)] = np.sin(np.linspace(0, np.pi, 30))

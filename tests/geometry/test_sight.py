@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tdmm_lm import bundle, landmarks, rigs
+from tdmm_lm.formats import video
 from tdmm_lm.geometry import sight
 from tdmm_lm.motion import face
 
@@ -41,10 +42,12 @@ def test_parts():
 def model():
     pytest.importorskip("mediapipe")
     pytest.importorskip("pyvista")
-    path = (bundle.data() or bundle.cache()) / "face_landmarker" / "face_landmarker.task"
-    if not path.is_file():
-        pytest.skip("MediaPipe's face landmarker is not here: $TDMM_DATA is unset and it was not fetched")
-    return path
+    try:
+        return video.landmarker()
+    except FileNotFoundError:
+        pytest.skip(
+            "needs face_landmarker/ of the real data: set $TDMM_DATA to their folder, or run `tdmm doctor --fetch`"
+        )
 
 
 def test_no_face(model):
@@ -54,7 +57,7 @@ def test_no_face(model):
 
 def test_the_scanned_head_is_marked_as_by_hand(model):
     if bundle.data() is None:
-        pytest.skip("$TDMM_DATA is unset: the scanned head is not here")
+        pytest.skip("needs scanned_head/ of the real data: set $TDMM_DATA to their folder")
     rig = rigs.load("ict")
     row = torch.zeros(1, 70)
     row[0, face.ARKIT.index("jawOpen")] = 0.5

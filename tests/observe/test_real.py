@@ -19,7 +19,7 @@ def grid() -> list[tuple[str, np.ndarray, Observation]]:
     """Name, tracked weights and observation of every eighth clip that was tracked throughout."""
     folder = bundle.data()
     if folder is None:
-        pytest.skip("needs $TDMM_DATA")
+        pytest.skip("needs grid_s1/ of the real data: set $TDMM_DATA to their folder")
     tracks = np.load(folder / "grid_s1/mediapipe_arkit52_25fps.npz", allow_pickle=False)
     names = list(tracks["bs_names"])
     columns = [names.index(name) if name in names else -1 for name in ARKIT]

@@ -11,7 +11,9 @@ from tdmm_lm.landmarks import NAMES
 from tdmm_lm.motion import face
 from tdmm_lm.rigs import ict
 
-needs_data = pytest.mark.skipif(bundle.data() is None, reason="needs the scanned head: set TDMM_DATA")
+needs_data = pytest.mark.skipif(
+    bundle.data() is None, reason="needs scanned_head/ of the real data: set $TDMM_DATA to their folder"
+)
 
 
 @cache

@@ -11,7 +11,8 @@ from tdmm_lm.train import head
 
 DATA = bundle.data()
 scan = pytest.mark.skipif(
-    DATA is None or not (DATA / "scanned_head").is_dir(), reason="needs the scanned head in $TDMM_DATA"
+    DATA is None or not (DATA / "scanned_head").is_dir(),
+    reason="needs scanned_head/ of the real data: set $TDMM_DATA to their folder",
 )
 
 
