@@ -172,7 +172,7 @@ def extend(
     typer.echo(verbs.extend(base, output, codec=codec))
 
 
-@app.command(epilog="Example: `tdmm export runs/lora runs/servable`")
+@app.command(epilog="Example: `tdmm export runs/lora/adapter runs/servable`")
 def export(
     adapter: Path, out: Path, dtype: Annotated[str, typer.Option(help="bfloat16 or float32.")] = "bfloat16"
 ) -> None:
