@@ -43,6 +43,10 @@ def walking(frames: int = 60, *, fps: float = 20.0, turns: float = 0.0, scale: f
     return body.assemble(places * scale, rotations.axis_angle_to_matrix(angles), fps=fps, shape=rest.shape)
 
 
+def parts(joints: torch.Tensor) -> torch.Tensor:
+    return humanml3d._normalise(humanml3d._split(joints))
+
+
 def test_features_are_those_published(published, joints):
     made = humanml3d.features(joints)
     assert made.shape == (169, 263)
@@ -51,7 +55,7 @@ def test_features_are_those_published(published, joints):
 
 @pytest.mark.parametrize("quirk", ["crossed", "smoothed", "pinned"])
 def test_parity_needs_every_quirk(published, joints, quirk):
-    without = humanml3d._rows(humanml3d._aligned(joints), humanml3d._Quirks(**{quirk: False}))
+    without = humanml3d._rows(parts(joints), humanml3d._Quirks(**{quirk: False}))
     assert (without[:100] - published[:100]).abs().max() > 1e-2
 
 
@@ -83,7 +87,7 @@ def test_places_come_back_on_the_default_bones(quirks, fps, scale):
     same = walking(60)
     rows = humanml3d.features(skeleton.joints(body.resample(clip, 20)), quirks=quirks)
     back = humanml3d.recover_joints(rows)
-    want = humanml3d._aligned(skeleton.joints(same))[: len(back)]
+    want = humanml3d.normalise(skeleton.joints(same))[: len(back)]
     assert len(rows) == body.resample(clip, 20).frames - 1
     assert (back - want).abs().max() < (1e-5 if fps == 20 else 0.02)  # slerp between 29.97 Hz frames rounds corners
     bones = (back[:, 1:] - back[:, body.PARENTS[1:]]).norm(dim=-1)
@@ -116,7 +120,7 @@ def test_a_clip_of_n_frames_gives_n_rows_and_comes_back_with_n_frames(fps):
     assert (rows[:-1] - humanml3d.from_clip(clip)).abs().max() < 1e-5
     back = humanml3d.recover(rows)
     assert back.frames == 40
-    want = humanml3d._aligned(skeleton.joints(body.resample(clip, 20)))
+    want = humanml3d.normalise(skeleton.joints(body.resample(clip, 20)))
     assert (skeleton.joints(back) - want).norm(dim=-1).max() < 1e-4  # the last frame, too
 
 
@@ -129,15 +133,15 @@ def test_clip_rows_go_on_as_the_motion_did():
 
 def test_the_passing_of_z_minus_turns_the_wrong_way_only_with_quirks():
     clip = walking(200, turns=1)
-    joints = humanml3d._aligned(skeleton.joints(clip))
+    joints = skeleton.joints(clip)
     off = humanml3d._Quirks(False, False, False, False)
     folded = humanml3d._Quirks(False, False, False, True)
-    steps, wrong = humanml3d._rows(joints, off)[:, 0], humanml3d._rows(joints, folded)[:, 0]
+    steps, wrong = humanml3d._rows(parts(joints), off)[:, 0], humanml3d._rows(parts(joints), folded)[:, 0]
     differ = (steps - wrong).abs() > 1e-6
     assert 1 <= differ.sum() <= 5
     assert torch.allclose(wrong[differ], -steps[differ], atol=1e-6)
     back = humanml3d.recover_joints(humanml3d.features(skeleton.joints(clip), quirks=False))
-    assert (back - joints[:-1]).abs().max() < 1e-4
+    assert (back - humanml3d.normalise(joints)[:-1]).abs().max() < 1e-4
 
 
 def test_batches_are_the_same_as_one_by_one():

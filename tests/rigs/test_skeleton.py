@@ -88,7 +88,8 @@ def test_a_measured_skeleton_is_that_of_the_body():
     assert np.abs(rest.lengths - skeleton.of(clip).lengths).max() < 1e-5
     found = skeleton.fit(places, fps=30, rest=rest)
     assert (skeleton.joints(found) - places).norm(dim=-1).max() < 1e-4
-    rested = skeleton.joints(body.assemble(np.zeros((1, 3)), torch.eye(3).expand(1, 22, 3, 3), fps=30, shape=rest.shape))
+    stands = body.assemble(np.zeros((1, 3)), torch.eye(3).expand(1, 22, 3, 3), fps=30, shape=rest.shape)
+    rested = skeleton.joints(stands)
     assert rested[0, body.JOINTS.index("left_hip"), 0] > 0.02  # still faces Z+
     assert rested[0, body.JOINTS.index("neck"), 1] > 0.3
 
@@ -100,7 +101,7 @@ def test_a_fit_of_what_is_no_body_is_refused():
         skeleton.fit(torch.full((5, 22, 3), torch.nan), fps=30)
     with pytest.raises(ValueError, match=r"^skeleton: expected \(frames, 22, 3\) joints, got \(0, 22, 3\)\.$"):
         skeleton.measured(torch.zeros(0, 22, 3))
-    with pytest.raises(ValueError, match=r"^skeleton\.offsets: expected bones with a length, got none at left_hip, .*$"):
+    with pytest.raises(ValueError, match=r"^skeleton\.offsets: expected bones with a length, got none at left_hip, "):
         skeleton.measured(torch.zeros(3, 22, 3))
 
 
