@@ -1,11 +1,12 @@
-"""Files in and out. Every other file is one format with the same four names:
+"""Files in and out. Every other file is one format with the same five names:
 
     SUFFIXES: tuple[str, ...]                      endings it writes, e.g. (".npz",)
+    MODALITIES: tuple[str, ...]                    what it holds: "face", "body"
     sniff(head: bytes, path) -> bool               is this file (its first 4096 bytes) mine? content before name
     read(path, *, fps=None) -> MotionClip          or None instead of the function where it cannot
     write(clip, path, *, rig=None) -> None         likewise
 
-``fps`` is the rate to assume where a file does not say its own; ``rig`` is the head that the clip drives.
+``fps`` is the rate to assume where a file does not say its own; ``rig`` is the head that a face clip drives.
 """
 
 from pathlib import Path
@@ -28,9 +29,12 @@ def modules() -> dict[str, ModuleType]:
     return {name: config.find("formats", name) for name in config.known("formats")}
 
 
-def written() -> tuple[str, ...]:
-    """The endings that `write` knows, e.g. ``.glb``."""
-    return tuple(sorted({suffix for module in modules().values() if module.write for suffix in module.SUFFIXES}))
+def written(modality: str | None = None) -> tuple[str, ...]:
+    """The endings that `write` knows, e.g. ``.glb``; with a modality those that hold it."""
+    return tuple(sorted({
+        suffix for module in modules().values() if module.write for suffix in module.SUFFIXES
+        if modality is None or modality in module.MODALITIES
+    }))
 
 
 def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
@@ -70,6 +74,9 @@ def write(clip: MotionClip, path: str | Path, *, rig: Rig | None = None) -> None
     if not fitting:
         raise ValueError(f"{path}: expected an ending among {', '.join(written())}, got {path.suffix or 'none'}.")
     module = max(fitting, key=lambda pair: pair[0])[1]
+    if clip.modality not in module.MODALITIES:
+        held, known = " or ".join(module.MODALITIES), ", ".join(written(clip.modality))
+        raise ValueError(f"{path}: expected a {held} clip for this format, got a {clip.modality} clip; use {known}.")
     module.write(clip, path, rig=rig)
 
 

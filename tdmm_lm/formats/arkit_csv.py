@@ -24,6 +24,7 @@ from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.rigs import Rig
 
 SUFFIXES = (".csv",)
+MODALITIES = ("face",)
 ARKIT_RIGS = ("head", "ict")  # rigs of this package whose expressions are `face.ARKIT`
 SHAPES = tuple(name[0].upper() + name[1:] for name in face.ARKIT)
 HEAD = ("HeadYaw", "HeadPitch", "HeadRoll")

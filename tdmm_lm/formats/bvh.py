@@ -24,6 +24,7 @@ from tdmm_lm.motion import MotionClip, body
 from tdmm_lm.rigs import Rig, skeleton
 
 SUFFIXES = (".bvh",)
+MODALITIES = ("body",)
 CENTIMETRES = 0.01
 MOST_BYTES = 512 * 2**20
 MOST_PLACES = 4_000_000  # frames x joints: an hour of 31 joints at 30 Hz is 3.3 million

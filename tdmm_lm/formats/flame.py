@@ -20,6 +20,7 @@ from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.rigs import Rig
 
 SUFFIXES = (".flame.npz",)
+MODALITIES = ("face",)
 RATES = ("fps", "mocap_frame_rate", "mocap_framerate", "frame_rate")  # where files say their rate, if they do
 
 
@@ -73,7 +74,15 @@ LAYOUTS = (
 
 
 def sniff(head: bytes, path: Path) -> bool:
-    return head.startswith(b"PK") and bool(npz.names(path)) and "format_version" not in npz.names(path)
+    held = set(npz.names(path)) if head.startswith(b"PK") else set()
+    return bool(held) and "format_version" not in held and held.isdisjoint(("pose_body", "body_pose")) and (
+        has_expression(held) or held.isdisjoint(("joints", "poses"))  # bodies without faces
+    )
+
+
+def has_expression(held: set[str]) -> bool:
+    """Whether an archive's arrays name a face's expression in any layout."""
+    return not held.isdisjoint(layout.expression for layout in LAYOUTS)
 
 
 def read(path: str | Path, *, fps: float | None = None) -> MotionClip:

@@ -24,6 +24,7 @@ from tdmm_lm.rigs.flame import FlameRig
 from tdmm_lm.rigs.glb import GlbRig, animated, played
 
 SUFFIXES = (".glb",)
+MODALITIES = ("face", "body")
 JOINTS = ("root", "neck", "jaw", "left_eye", "right_eye")
 PARENTS = (-1, 0, 1, 1, 1)
 TURNS = {"root": ("head", 0), "neck": ("neck", 0), "jaw": ("jaw", 0), "left_eye": ("eyes", 0), "right_eye": ("eyes", 3)}

@@ -17,6 +17,7 @@ from tdmm_lm.motion import MotionClip
 from tdmm_lm.rigs import Rig
 
 SUFFIXES = (".npz",)
+MODALITIES = ("face", "body")
 FORMAT_VERSION = 1
 KINDS = {"format_version": "iu", "values": "f", "fps": "fiu", "modality": "U", "rig": "U", "shape": "f"}
 MOST_BYTES = 512 * 2**20  # unpacked, all members together: an hour at 120 fps is 120 MB

@@ -29,6 +29,7 @@ from tdmm_lm.formats import evenly
 from tdmm_lm.motion import MotionClip, face
 
 SUFFIXES = ()  # pictures are written by `tdmm_lm.render`
+MODALITIES = ("face",)
 RIG = "head"  # what a capture drives: the bundled head, whose shapes have ARKit's names
 MODEL = "face_landmarker.task"
 CANONICAL_EYES = np.array([0.0, 0.02625, 0.03466])  # metres from the canonical face's origin to between its eyes

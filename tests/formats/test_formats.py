@@ -10,8 +10,10 @@ from tdmm_lm.motion import face
 
 
 @pytest.mark.parametrize("name", sorted(formats.modules()))
-def test_every_format_offers_the_four_names(name):
+def test_every_format_offers_the_five_names(name):
     module = formats.modules()[name]
+    assert set(module.MODALITIES) <= {"face", "body"}
+    assert module.MODALITIES
     assert isinstance(module.SUFFIXES, tuple)
     assert all(suffix.startswith(".") for suffix in module.SUFFIXES)
     assert module.sniff(b"", Path("nothing")) is False
@@ -20,7 +22,7 @@ def test_every_format_offers_the_four_names(name):
 
 
 def test_what_is_written_is_known():
-    assert formats.written() == (".csv", ".flame.npz", ".glb", ".npz")
+    assert formats.written() == (".bvh", ".csv", ".flame.npz", ".glb", ".joints.npz", ".npy", ".npz")
 
 
 @pytest.mark.parametrize("ending", [".npz", ".csv"])
@@ -35,15 +37,14 @@ def test_content_outranks_the_name(tmp_path, arkit_clip, ending):
 
 
 def test_unknown_files_list_the_known_formats(tmp_path):
-    (tmp_path / "clip.bvh").write_text("HIERARCHY\nROOT hips\n")
-    with pytest.raises(
-        ValueError, match=r"expected one of the formats arkit_csv, flame, glb, npz, video, got something else"
-    ):
-        formats.read(tmp_path / "clip.bvh")
+    (tmp_path / "clip.fbx").write_text("Kaydara FBX Binary")
+    known = "arkit_csv, bvh, flame, glb, joints, npz, smpl, video"
+    with pytest.raises(ValueError, match=f"expected one of the formats {known}, got something else"):
+        formats.read(tmp_path / "clip.fbx")
 
 
 def test_unknown_endings_list_the_known(tmp_path, arkit_clip):
-    with pytest.raises(ValueError, match=r"expected an ending among \.csv, \.flame\.npz, \.glb, \.npz, got \.fbx"):
+    with pytest.raises(ValueError, match=r"expected an ending among \.bvh, \.csv, .*\.npy, \.npz, got \.fbx"):
         formats.write(arkit_clip, tmp_path / "clip.fbx")
     assert not list(tmp_path.iterdir())
 
