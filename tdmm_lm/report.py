@@ -52,13 +52,14 @@ def report(name: str, *, settings: dict[str, Any], figures: dict[str, dict[str, 
     }
 
 
-def markdown(made: dict[str, Any]) -> str:
-    """The report as a table for people."""
+def markdown(made: dict[str, Any], tables: str = "") -> str:
+    """The report for people: ``tables`` of the step's own, if any, then all figures."""
     lines = [
         f"# {made['name']}",
         "",
         f"{made['when']}, version {made['version']}; {made['machine']}.",
         "",
+        *([tables] if tables else []),
         "| figure | value | unit | n | 95 % interval | peer | peer's value | ratio |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -76,9 +77,9 @@ def markdown(made: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write(made: dict[str, Any], folder: Path) -> None:
+def write(made: dict[str, Any], folder: Path, *, tables: str = "") -> None:
     """``report.json`` and the ``report.md`` made from it, in ``folder``."""
     with replacing(folder / "report.json") as path:
         path.write_text(json.dumps(made, indent=2) + "\n")
     with replacing(folder / "report.md") as path:
-        path.write_text(markdown(made))
+        path.write_text(markdown(made, tables))

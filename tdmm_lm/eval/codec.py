@@ -1,8 +1,10 @@
-"""What a face codec keeps of motion: errors in mm and degrees beside two peers, and what `observe` still finds.
+"""What a codec keeps of motion: errors beside two peers, what `observe` still finds, tables and a picture of it.
 
 The peers are frame-wise k-means of the same size in the codec's own components, and the mean frame.
 """
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,17 +12,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tdmm_lm import codec, landmarks, rotations
-from tdmm_lm.geometry.measure import FEATURES
+from tdmm_lm import codec
 from tdmm_lm.motion import MotionClip
+from tdmm_lm.observe import Event
 from tdmm_lm.observe import run as observing
 from tdmm_lm.progress import track
 from tdmm_lm.report import figure
 from tdmm_lm.rigs import Rig
 
-EYES_APART_MM = 63.0  # of a grown-up: turns inter-ocular distances into millimetres
-UNITS = {"landmarks_mm": "mm mean", "lips_mm": "mm mean", "head_deg": "degrees mean", "gaze_deg": "degrees mean"}
+Rows = Float[Tensor, "frames features"]
 WHO = ("codec", "kmeans", "mean")
+BLINK_SECONDS = 0.12  # how far a blink's apex may move and still be the same blink
+SHOWN = 8  # frames of the picture
 
 
 def kmeans(rows: Float[Tensor, "frames d"], centres: int, *, rounds: int = 15) -> Float[Tensor, "centres d"]:
@@ -35,60 +38,62 @@ def kmeans(rows: Float[Tensor, "frames d"], centres: int, *, rounds: int = 15) -
     return means
 
 
-def errors(
-    before: Float[Tensor, "frames features"], after: Float[Tensor, "frames features"]
-) -> dict[str, Float[Tensor, " frames"]]:
-    """Per frame: means over all landmarks and over the lips (mm), the head's angle and the eyes' mean (degrees)."""
-    moved = [rows[:, FEATURES["displacement"]].unflatten(-1, (-1, 3)) for rows in (before, after)]
-    apart = (moved[0] - moved[1]).norm(dim=-1) * EYES_APART_MM
-    one, other = (rotations.six_to_matrix(rows[:, FEATURES["head"]]) for rows in (before, after))
-    turned = rotations.matrix_to_axis_angle(one.mT @ other).norm(dim=-1)
-    gaze = (before - after)[:, FEATURES["gaze"]].unflatten(-1, (2, 2)).norm(dim=-1).mean(-1)
-    return {
-        "landmarks_mm": apart.mean(-1), "lips_mm": apart[:, list(landmarks.region("lips"))].mean(-1),
-        "head_deg": torch.rad2deg(turned), "gaze_deg": torch.rad2deg(gaze),
-    }
-
-
 @torch.no_grad()
 def reconstruction(
-    model: Any, tests: dict[str, list[Float[Tensor, "frames features"]]], centres: Float[Tensor, "codes components"]
+    model: codec.Codec, modality: Any, tests: Mapping[str, list[Rows]], centres: Float[Tensor, "codes components"]
 ) -> dict[str, dict[str, Any]]:
-    """For each set of clips the codec's errors, with k-means as the peer, and those of the mean frame; codes used."""
-    figures, counts = {}, torch.zeros(model.codebook_size)
-    for name, clips in tests.items():
-        found: dict[str, dict[str, list[Tensor]]] = {who: {key: [] for key in UNITS} for who in WHO}
+    """For each source the codec's errors (`modality.key` names them), with k-means as the peer and those of the mean
+    frame; codes used. The interval is over clips."""
+    figures: dict[str, dict[str, Any]] = {}
+    counts = torch.zeros(model.books, model.codebook_size)
+    for source, clips in tests.items():
+        found: dict[str, dict[str, list[Tensor]]] = {who: {key: [] for key in modality.UNITS} for who in WHO}
         for rows in clips:
             codes = model.encode(rows[None])
-            counts += torch.bincount(codes.flatten(), minlength=model.codebook_size)
+            for book, chosen in enumerate(codes[0].unbind(-1)):
+                counts[book] += torch.bincount(chosen, minlength=model.codebook_size)
             nearest = centres[torch.cdist(model.project(rows), centres).argmin(-1)]
-            made = (model.decode(codes)[0], model.restore(nearest), model.mean.expand_as(rows))
+            made = (model.decode(codes)[0][: len(rows)], model.restore(nearest), model.mean.expand_as(rows))
             for who, again in zip(WHO, made):
-                for key, error in errors(rows, again).items():
+                for key, error in modality.errors(rows, again).items():
                     found[who][key].append(error)
-        frames = sum(map(len, clips))
-        for key, unit in UNITS.items():
+        for key, unit in modality.UNITS.items():
             value, peer, mean = (float(torch.cat(found[who][key]).mean()) for who in WHO)
-            by_clip = torch.stack([clip.mean() for clip in found["codec"][key]])
-            margin = 1.96 * float(by_clip.std() / len(by_clip) ** 0.5) if len(by_clip) > 1 else 0.0
-            figures[f"{name}_{key}"] = figure(
-                value, unit, n=frames, interval=(value - margin, value + margin), ratio=peer / value,
-                peer=f"k-means {len(centres)}, frame by frame", peer_value=peer,
+            named, frames = modality.key(source, key), sum(map(len, found["codec"][key]))
+            figures[named] = figure(
+                value, unit, n=frames, interval=interval([float(clip.mean()) for clip in found["codec"][key]]),
+                peer=f"k-means {len(centres)}, frame by frame", peer_value=peer, ratio=peer / value,
             )
-            figures[f"{name}_{key}_mean_frame"] = figure(mean, unit, n=frames)
-    share = counts / counts.sum()
+            figures[f"mean_frame_{named}"] = figure(mean, unit, n=frames)
+    used, total = (counts > 0).sum(-1), int(counts[0].sum())
+    share = counts[0] / counts[0].sum()
     entropy = -(share * share.clamp_min(1e-12).log()).sum()
-    figures["codes_used"] = figure(int((counts > 0).sum()), f"of {model.codebook_size}", n=int(counts.sum()))
-    figures["perplexity"] = figure(float(entropy.exp()), "codes", n=int(counts.sum()))
+    figures["codes_used"] = figure(int(used.min()), f"of {model.codebook_size}", n=total)
+    figures["codes_used_share"] = figure(float(used.min()) / model.codebook_size, "share of codes", n=total)
+    figures["perplexity"] = figure(float(entropy.exp()), "codes", n=total)
     return figures
 
 
-def kept(model: codec.Codec, clips: list[MotionClip], rig: Rig) -> dict[str, dict[str, Any]]:
-    """Shares of clips in which `observe` finds the same before and after tokenising and detokenising on a rig."""
-    pairs = []
-    for clip in track(clips, "observing"):
-        again = codec.detokenize(model, codec.tokenize(model, clip, rig), rig)
-        pairs.append((observing.run(clip, rig), observing.run(again, rig)))
+def interval(values: list[float]) -> tuple[float, float]:
+    """95 %: of a mean over clips, by the normal approximation."""
+    margin = 1.96 * float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return float(np.mean(values)) - margin, float(np.mean(values)) + margin
+
+
+def kept(model: codec.Codec, held_out: Mapping[str, list[MotionClip]], rig: Rig) -> dict[str, dict[str, Any]]:
+    """Face clips before and after codes and a rig: shares of performances in which `observe` finds the same, and over
+    all sources the F1 of blinks found again."""
+    pairs, matched, before, after = [], 0, 0, 0
+    for source, clips in held_out.items():
+        for clip in track(clips, "observing"):
+            again = codec.detokenize(model, codec.tokenize(model, clip, rig), rig)
+            pair = observing.run(clip, rig), observing.run(again, rig)
+            one, other = ([event for event in seen.events if event.kind == "blink"] for seen in pair)
+            matched += matching(one, other)
+            before, after = before + len(one), after + len(other)
+            if source == "performances":
+                pairs.append(pair)
+    figures = {"blink_f1": figure(2 * matched / max(1, before + after), "F1 of blinks", n=before)}
     repeated = [pair for pair in pairs if pair[0].gesture in ("nod", "shake")]
     same = {
         "family": [a.family == b.family for a, b in pairs],
@@ -100,4 +105,58 @@ def kept(model: codec.Codec, clips: list[MotionClip], rig: Rig) -> dict[str, dic
         "speech_within_10": [abs(a.speech_share - b.speech_share) <= 0.1 for a, b in pairs],
     }
     unit = "share of clips"
-    return {f"kept_{name}": figure(float(np.mean(hits)), unit, n=len(hits)) for name, hits in same.items() if hits}
+    return figures | {
+        f"kept_{name}": figure(float(np.mean(hits)), unit, n=len(hits)) for name, hits in same.items() if hits
+    }
+
+
+def matching(one: list[Event], other: list[Event]) -> int:
+    """How many events have a partner at the same time; each serves once."""
+    free, count = list(other), 0
+    for event in one:
+        near = [partner for partner in free if abs(partner.apex - event.apex) <= BLINK_SECONDS]
+        if near:
+            free.remove(min(near, key=lambda partner: abs(partner.apex - event.apex)))
+            count += 1
+    return count
+
+
+def tables(modality: Any, figures: Mapping[str, dict[str, Any]], sources: Iterable[str]) -> str:
+    """A table a source: the codec, k-means and the mean frame in rows, what is measured in columns."""
+    lines = []
+    for source in sources:
+        keys = [modality.key(source, key) for key in modality.UNITS]
+        rows = {
+            "codec": [figures[key]["value"] for key in keys],
+            f"{figures[keys[0]]['peer']}": [figures[key]["peer_value"] for key in keys],
+            "mean frame": [figures[f"mean_frame_{key}"]["value"] for key in keys],
+        }
+        lines += [f"## {source}, held out", "", "| | " + " | ".join(modality.UNITS) + " |"]
+        lines.append("|---|" + "---|" * len(keys))
+        lines += [f"| {who} | " + " | ".join(f"{value:.3g}" for value in row) + " |" for who, row in rows.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+@torch.no_grad()
+def picture(model: codec.Codec, modality: Any, tests: Mapping[str, list[Rows]], path: Path) -> None:
+    """A PNG: frames of one held-out clip a source, as it was (grey) and out of its codes (red) in one drawing."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+
+    drawing = Figure(figsize=(2 * SHOWN, 2.4 * len(tests)), dpi=80)
+    axes = drawing.subplots(len(tests), SHOWN, squeeze=False)
+    for line, (source, clips) in zip(axes, tests.items()):
+        rows = max(clips, key=lambda clip: float(clip.var(0).sum()))  # one in which much happens
+        again = model.decode(model.encode(rows[None]))[0][: len(rows)]
+        at = np.linspace(0, len(rows) - 1, SHOWN).astype(int)
+        for colour, made in (("0.6", rows), ("tab:red", again)):
+            points, edges = modality.drawn(made)
+            for axis, frame in zip(line, at):
+                axis.add_collection(LineCollection(points[frame][edges], colors=colour, linewidths=1.1))
+        for axis, frame in zip(line, at):
+            axis.set_title(f"{source} {frame / model.fps:.1f} s", fontsize=8)
+            axis.autoscale()
+            axis.set_aspect("equal")
+            axis.axis("off")
+    drawing.savefig(path, bbox_inches="tight")

@@ -6,22 +6,33 @@ import numpy as np
 import pytest
 import torch
 
-from tdmm_lm import bundle, codec, config, rigs
+from tdmm_lm import bundle, codec, config, rigs, streaming
 from tdmm_lm.geometry.measure import measure
 from tdmm_lm.motion import MotionClip, face
 
 FEATURES = 10
-SMALL = {"vq": {"groups": {"one": [7, 5], "two": [3, 3]}, "codebook_size": 16, "width": 8, "code_dim": 8}}
+NETWORK = {"groups": {"one": [7, 5], "two": [3, 3]}, "width": 8, "code_dim": 8}
+SMALL = {
+    "vq": {**NETWORK, "codebook_size": 16},
+    "rvq": {**NETWORK, "codebook_size": 16, "books": 3, "dropout": False},
+    "fsq": {**NETWORK, "levels": [4, 4]},
+}
 
 
-def small(name: str, seed: int = 0) -> codec.Codec:
+def small(name: str, seed: int = 0, **changes: object) -> codec.Codec:
     """A codec of the file, started on noise."""
     assert name in SMALL, f"tests/codec: say in SMALL how a small {name} is built"
     torch.manual_seed(seed)
-    model = config.find("codec", name).build(SMALL[name])
-    x = torch.randn(4, 50, FEATURES)
+    model = config.find("codec", name).build({**SMALL[name], **changes})
+    x = torch.randn(8, 24, FEATURES)
     model.fit(x.flatten(0, 1), {key: torch.eye(size) for key, (size, _) in model.settings.groups.items()})
     model.start(model.project(x))
+    if name == "fsq":  # rounds to few levels what was made to lie between -1 and 1: take the first two components there
+        with torch.no_grad():
+            model.quantizer.project_in.weight.copy_(torch.eye(2, 8))
+            model.quantizer.project_in.bias.zero_()
+            model.quantizer.project_out.weight.copy_(torch.eye(8, 2))
+            model.quantizer.project_out.bias.zero_()
     return model.eval()
 
 
@@ -76,12 +87,54 @@ def test_codes_out_of_range(model: codec.Codec, wrong: int, said: str) -> None:
 
 
 def test_codes_of_another_kind(model: codec.Codec) -> None:
-    with pytest.raises(ValueError, match=rf"expected int64 \(batch, frames, {model.books}\), got float32 \(1, 3, 1\)"):
+    books = model.books
+    with pytest.raises(ValueError, match=rf"expected int64 \(batch, frames, {books}\), got float32 \(1, 3, 1\)"):
         model.decode(torch.zeros(1, 3, 1))
     with pytest.raises(ValueError, match=r"got int64 \(1, 3\)"):
         model.decode(torch.zeros(1, 3, dtype=torch.int64))
     with pytest.raises(ValueError, match="expected at least one frame"):
         model.decode(torch.zeros(1, 0, model.books, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("strides", [(2,), (2, 2), (3, 2)])
+@pytest.mark.parametrize("name", config.known("codec"))
+def test_strides(name: str, strides: tuple[int, ...]) -> None:
+    """They make one code of so many frames; a last code that lacks frames repeats the last one."""
+    model = small(name, strides=strides)
+    whole = int(np.prod(strides))
+    assert (model.frames_per_code, model.code_fps) == (whole, 25 / whole)
+    x = torch.randn(2, 4 * whole + 1, FEATURES)
+    with torch.no_grad():
+        codes = model.encode(x)
+        assert codes.shape == (2, 5, model.books)
+        assert model.decode(codes).shape == (2, 5 * whole, FEATURES)
+        filled = torch.cat([x, x[:, -1:].expand(-1, whole - 1, -1)], 1)
+        assert torch.equal(codes, model.encode(filled))
+
+
+def test_untrained_strides_hold_windows() -> None:
+    """Slow motion in two directions: straight lines alone, one code vector for four frames, bring most of it back."""
+    torch.manual_seed(0)
+    t = torch.arange(400) / 20
+    x = torch.stack([t.sin(), (0.7 * t).cos()], -1) @ torch.randn(2, FEATURES)
+    model = config.find("codec", "vq").build({**SMALL["vq"], "strides": [2, 2], "codebook_size": 64})
+    model.fit(x, {"one": torch.eye(7), "two": torch.eye(3)})
+    model.start(model.project(x).unflatten(0, (10, 40)))
+    model.eval()
+    with torch.no_grad():
+        error = (model.decode(model.encode(x[None]))[0] - x).square().mean()
+    assert error < 0.1 * x.var(0).mean()
+
+
+def test_first_books_alone() -> None:
+    """Of residual books the first ones decode too, each more bringing it closer."""
+    model = small("rvq")
+    x = torch.randn(8, 40, FEATURES)
+    with torch.no_grad():
+        z = model.encoder(model.project(x))
+        codes = model.quantizer.codes(z)
+        away = [float((model.quantizer.vectors(codes[..., :n]) - z).square().mean()) for n in (1, 2, 3)]
+    assert away[0] > away[1] > away[2]
 
 
 def test_folder(model: codec.Codec, tmp_path) -> None:
@@ -127,11 +180,26 @@ def test_config_is_checked(tmp_path) -> None:
         return str(error.value)
 
     assert "expected JSON" in said("{")
-    assert "expected the keys modality, model, name, version" in said({})
-    assert "expected version 1, got 2" in said({**good, "version": 2})
+    assert "expected the keys model, name, sha256, version" in said({})
+    assert "expected version 2, got 3" in said({**good, "version": 3})
     assert "name: expected one of" in said({**good, "name": "os.path"})  # never imported
     assert "unknown key" in said({**good, "model": {**good["model"], "depth": 3}})
     assert "codebook_size" in said({**good, "model": {**good["model"], "codebook_size": "many"}})
+    assert "strides: expected whole numbers of 1 or more" in said({**good, "model": {**good["model"], "strides": [0]}})
+
+
+def test_config_and_weights_belong_together(tmp_path) -> None:
+    """Another codec's weights of the same shape are refused, and a config of other sizes too."""
+    for seed, name in enumerate(("one", "other")):
+        codec.save(small("vq", seed), tmp_path / name)
+    (tmp_path / "one" / "model.safetensors").write_bytes((tmp_path / "other" / "model.safetensors").read_bytes())
+    with pytest.raises(ValueError, match=r"expected the weights that config\.json names \(sha256 \w{12}\.\.\.\), got"):
+        codec.load(tmp_path / "one")
+    described = json.loads((tmp_path / "other" / "config.json").read_text())
+    described["model"]["width"] = 9
+    (tmp_path / "other" / "config.json").write_text(json.dumps(described))
+    with pytest.raises(ValueError, match=r"expected this codec.s weights; .*size mismatch"):
+        codec.load(tmp_path / "other")
 
 
 def test_more_components_than_features() -> None:
@@ -140,9 +208,7 @@ def test_more_components_than_features() -> None:
 
 
 def test_the_linear_map_and_its_inverse() -> None:
-    from tdmm_lm.codec import vq
-
-    model = vq.build({"groups": {"a": [6, 2], "b": [2, 2]}, "width": 4, "code_dim": 4})
+    model = config.find("codec", "vq").build({"groups": {"a": [6, 2], "b": [2, 2]}, "width": 4, "code_dim": 4})
     x = torch.randn(200, 2) @ torch.randn(2, 6)  # a plane in six dimensions
     x = torch.cat([x, torch.randn(200, 2)], 1) + 3
     metric = torch.randn(9, 6)
@@ -165,20 +231,64 @@ def test_untrained_is_a_quantizer_of_frames() -> None:
 
 
 @pytest.mark.parametrize("ahead", [True, False])
-def test_how_far_the_decoder_sees(ahead: bool) -> None:
-    from tdmm_lm.codec import vq
-
-    torch.manual_seed(0)
-    model = vq.build({**SMALL["vq"], "dilations": [1, 2], "look_ahead": ahead}).eval()
-    torch.nn.init.normal_(model.decoder.last.weight)
-    model.quantizer.codebook.normal_()
+@pytest.mark.parametrize("strides", [(1,), (2, 2), (3,)])
+def test_how_far_the_decoder_sees(ahead: bool, strides: tuple[int, ...]) -> None:
+    """A code changes frames as far as `sight` says and no farther."""
+    model = wide_awake("vq", strides=strides, dilations=[1, 2], look_ahead=ahead)
     codes = torch.zeros(1, 40, 1, dtype=torch.int64)
     changed = codes.clone()
     changed[0, 20] = 3
     with torch.no_grad():
-        moved = (model.decode(codes) != model.decode(changed)).any(-1)[0].nonzero().flatten().tolist()
-    sight = 1 + 1 + 2  # first convolution and blocks
-    assert moved == (list(range(20 - sight, 21 + sight)) if ahead else list(range(20, 21 + 2 * sight)))
+        moved = (model.decode(codes) != model.decode(changed)).any(-1)[0].nonzero().flatten() // model.frames_per_code
+    before, after = model.sight["decoding"]
+    assert 20 - after <= int(moved.min()) <= int(moved.max()) <= 20 + before
+    assert ahead or int(moved.min()) == 20
+    if strides == (1,):  # first convolution and blocks
+        assert (int(moved.min()), int(moved.max())) == ((16, 24) if ahead else (20, 28))
+
+
+def wide_awake(name: str, **changes: object) -> codec.Codec:
+    """A codec whose convolutions say something: at the start they are silent."""
+    model = small(name, **changes)
+    for network in (model.encoder, model.decoder):
+        torch.nn.init.normal_(network.last.weight, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("strides", [(1,), (2, 2), (2, 3)])
+@pytest.mark.parametrize("name", config.known("codec"))
+@pytest.mark.parametrize("chunk", [1, 7, 50])
+def test_chunks_say_the_same_as_the_whole(name: str, strides: tuple[int, ...], chunk: int) -> None:
+    """Encoding and decoding bit by bit: the same codes, the same features, no later than the look-ahead says."""
+    model = wide_awake(name, strides=strides)
+    x = torch.randn(101, FEATURES)
+    with torch.no_grad():
+        codes = model.encode(x[None])
+        whole = model.decode(codes)[0].numpy()
+    coder, made = streaming.Encoding(model), []
+    for start in range(0, len(x), chunk):
+        made.append(coder(x[start : start + chunk].numpy()))
+        given = sum(map(len, made))
+        assert given >= min(len(x), start + chunk) // model.frames_per_code - model.look_ahead[0]
+    made.append(coder.finish())
+    assert np.array_equal(np.concatenate(made), codes[0].numpy())
+    decoder, made = streaming.Decoding(model), []
+    for start in range(0, codes.shape[1], chunk):
+        made.append(decoder(codes[0, start : start + chunk].numpy()))
+    made.append(decoder.finish())
+    assert np.abs(np.concatenate(made) - whole).max() < 1e-5
+
+
+def test_streams_are_checked() -> None:
+    model = small("vq")
+    with pytest.raises(ValueError, match=r"stream: expected rows of 10 features, got \(3, 4\)"):
+        streaming.Encoding(model)(np.zeros((3, 4), np.float32))
+    decoder = streaming.Decoding(model)
+    with pytest.raises(ValueError, match="codes: expected 0 to 15, got 16"):
+        decoder(np.full((1, 1), 16))
+    assert len(decoder.finish()) == 0
+    with pytest.raises(ValueError, match="expected nothing after finish"):
+        decoder(np.zeros((1, 1), int))
 
 
 # Clips
@@ -240,6 +350,8 @@ def test_not_a_face(bundled: codec.Codec, head: rigs.Rig) -> None:
         codec.tokenize(bundled, MotionClip(np.zeros((3, 9), np.float32), 20, "body", "skeleton"), head)
     with pytest.raises(ValueError, match=r"codec\.features: expected 634, the face's, got 10"):
         codec.tokenize(small("vq"), nodding(), head)
+    with pytest.raises(ValueError, match="expected the rig that the face shall move, got none"):
+        codec.detokenize(bundled, np.zeros((3, 1), int))
     with pytest.raises(ValueError, match="codes: expected 0 to 511, got 512"):
         codec.detokenize(bundled, np.full((3, 1), 512), head)
     with pytest.raises(ValueError, match=r"codes: expected an integer array \(frames, 1\), got \(3,\)"):

@@ -1,0 +1,61 @@
+"""Residual codebooks (Zeghidour et al. 2021): each codes what the ones before it left, so that books buy precision.
+
+Books are left out at random in training (all from some book on), so that the first books alone decode well too.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+from vector_quantize_pytorch import ResidualVQ
+
+from tdmm_lm import codec
+from tdmm_lm.config import check
+
+
+class ModelSettings(codec.ModelSettings):
+    """The network and its books."""
+
+    books: int = Field(4, gt=0)
+    codebook_size: int = Field(512, gt=1)
+    decay: float = Field(0.99, gt=0, lt=1)  # of the codebooks' moving averages
+    dead_below: float = Field(0.1, ge=0)  # a code used less often than this (moving average a batch) is replaced
+    dropout: bool = True  # leave out the last books at random in training
+
+
+class Quantizer(ResidualVQ, codec.Quantizer):
+    """The library's quantizer under the contract's names."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(
+            dim=settings.code_dim, num_quantizers=settings.books, codebook_size=settings.codebook_size,
+            decay=settings.decay, kmeans_init=True, threshold_ema_dead_code=settings.dead_below, commitment_weight=1.0,
+            rotation_trick=False, quantize_dropout=settings.dropout and settings.books > 1,
+        )
+        self.books, self.size = settings.books, settings.codebook_size
+
+    def learn(self, z: Float[Tensor, "b n dim"]) -> tuple[Tensor, Tensor, Tensor]:
+        vectors, codes, commitment = ResidualVQ.forward(self, z)
+        return vectors, codes, commitment.sum()
+
+    def codes(self, z: Float[Tensor, "b n dim"]) -> Int[Tensor, "b n books"]:
+        chosen = []
+        for book in self.all_vectors():
+            nearest = torch.cdist(z, book[None]).argmin(-1)
+            z = z - book[nearest]
+            chosen.append(nearest)
+        return torch.stack(chosen, -1)
+
+    def vectors(self, codes: Int[Tensor, "b n some"]) -> Float[Tensor, "b n dim"]:
+        return torch.stack([book[chosen] for book, chosen in zip(self.all_vectors(), codes.unbind(-1))]).sum(0)
+
+    def all_vectors(self) -> Float[Tensor, "books codes dim"]:
+        return torch.cat([layer._codebook.embed for layer in self.layers])  # type: ignore[union-attr]
+
+
+def build(settings: dict[str, Any]) -> codec.Codec:
+    """A codec from the ``model`` section of a recipe or of a ``config.json``."""
+    checked = check(ModelSettings, settings, "codec.model")
+    return codec.Codec(checked, Quantizer(checked))

@@ -1,0 +1,222 @@
+"""Bodies for a codec: CMU motion capture, mirrored, warped in time, arms exchanged between clips; HumanML3D's features.
+
+Split by subject: 05 and 08 are the test, 03 is for development.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+
+from tdmm_lm import bundle, codec, config, material
+from tdmm_lm.corpus import mocap
+from tdmm_lm.geometry import humanml3d
+from tdmm_lm.geometry.humanml3d import FEATURES
+from tdmm_lm.material import Rows
+from tdmm_lm.motion import MotionClip, body
+from tdmm_lm.report import figure
+from tdmm_lm.rigs import skeleton
+
+GROUPS = {"motion": 263}
+LOSSES = ("joints", "contacts", "foot_velocity", "heading")
+UNITS = {"mpjpe_mm": "mm mean", "world_mpjpe_mm": "mm mean", "heading_deg": "degrees mean", "root_mm": "mm mean"}
+SOURCES = ("cmu",)
+WINDOW = 196  # frames, the longest clip of the standard evaluation: world errors are of pieces so long
+FEET = tuple(body.JOINTS.index(name) for name in ("left_ankle", "left_foot", "right_ankle", "right_foot"))
+ARMS = {
+    side: tuple(body.JOINTS.index(f"{side}_{part}") for part in ("collar", "shoulder", "elbow", "wrist"))
+    for side in ("left", "right")
+}
+_OTHER = {"left": "right", "right": "left"}
+_MIRROR = [body.JOINTS.index("_".join(_OTHER.get(word, word) for word in name.split("_"))) for name in body.JOINTS]
+
+
+class Metric(config.Settings):
+    """What an error weighs, in millimetres of a joint, all of them moving. Decides what the codes hold."""
+
+    step: float = 3.0  # a millimetre a frame of the root: errors add up
+    turn: float = 1.5  # a tenth of a degree a frame of the root's heading
+    rotation: float = 0.3  # a degree of a joint
+    velocity: float = 1.0  # a millimetre a frame of a joint
+    contact: float = 20.0  # a foot that stands and should not
+
+
+class Data(material.Data):
+    """Examples and what an error weighs."""
+
+    shares: dict[str, float] = Field(default={"cmu": 1.0}, min_length=1)
+    warps: tuple[float, ...] = Field((0.82, 0.9, 1.0, 1.1, 1.23), min_length=1)  # speeds of each clip for training
+    mirrored: bool = True  # and each the other way round
+    exchanged: int = Field(2, ge=0)  # so many more times, arms from other clips, one or both
+    metric: Metric = Metric()
+
+
+def examples(data: Data, split: str, seed: int) -> dict[str, Iterator[Rows]]:
+    """Rows at 20 fps; the test by subject.
+
+    Raises:
+        ValueError: an unknown source, or recordings without $TDMM_DATA.
+    """
+    found = {name: list(made) for name, made in clips(data, split, seed).items()}
+    if split != "train":
+        return {name: (humanml3d.clip_rows(clip) for clip in made) for name, made in found.items()}
+    return {name: iter(_augmented(made, data, seed)) for name, made in found.items()}
+
+
+def clips(data: Data, split: str, seed: int) -> dict[str, Iterator[MotionClip]]:
+    """The same as clips, as they are."""
+    material.check_shares(data.shares, SOURCES)
+    found: dict[str, Iterator[MotionClip]] = {}
+    for name in data.shares:
+        if name != "cmu":
+            found[name] = material.folder(name, "body", split)
+        elif split == "test":
+            for subject in sorted(key for key, value in mocap.CMU_HELD_OUT.items() if value == "test"):
+                found[subject] = _cmu(split, subject)
+        else:
+            found[name] = _cmu(split, "")
+    return found
+
+
+def _cmu(split: str, subject: str) -> Iterator[MotionClip]:
+    where = bundle.data()
+    if where is None:
+        raise ValueError(
+            "data.shares: cmu: expected $TDMM_DATA to name the folder of real data; set it, or leave the source out."
+        )
+    return (
+        sample.clips["body"] for sample in mocap.cmu(where, split) if sample.id.startswith(f"cmu/{subject}")
+    )
+
+
+def _augmented(made: list[MotionClip], data: Data, seed: int) -> list[Rows]:
+    """Every clip at every speed, and mirrored; then copies of them with others' arms."""
+    rows = []
+    for clip in made:
+        for warp in data.warps:
+            faster = MotionClip(clip.values, clip.fps * warp, clip.modality, clip.rig, clip.shape)
+            joints = skeleton.joints(body.resample(faster, body.CODE_FPS))
+            if len(joints) > 2:
+                rows.append(humanml3d.features(joints))
+                if data.mirrored:
+                    rows.append(humanml3d.features(mirrored(joints)))
+    plain = list(rows)
+    for copy in range(data.exchanged):
+        for number, one in enumerate(plain):
+            rng = np.random.default_rng([seed, copy, number])
+            other = plain[rng.integers(len(plain))]
+            start = int(rng.integers(max(1, len(other) - len(one) + 1)))
+            length = min(len(one), len(other) - start)
+            sides = (("left",), ("right",), ("left", "right"))[rng.integers(3)]
+            columns = torch.cat([_columns(ARMS[side]) for side in sides])
+            mixed = one[:length].clone()
+            mixed[:, columns] = other[start : start + length][:, columns]
+            rows.append(mixed)
+    return rows
+
+
+def mirrored(joints: Float[Tensor, "frames joints 3"]) -> Float[Tensor, "frames joints 3"]:
+    """The same motion with left and right exchanged."""
+    return joints[:, _MIRROR] * joints.new_tensor([-1, 1, 1])
+
+
+def _columns(joints: tuple[int, ...]) -> Int[Tensor, " some"]:
+    """Where places, rotations and velocities of these joints stand in a row."""
+    every = torch.arange(humanml3d.WIDTH)
+    places, turns = (every[FEATURES[name]].unflatten(0, (21, -1)) for name in ("places", "rotations"))
+    moved = every[FEATURES["velocities"]].unflatten(0, (22, 3))
+    at = torch.tensor(joints)
+    return torch.cat([places[at - 1].flatten(), turns[at - 1].flatten(), moved[at].flatten()])
+
+
+def metrics(data: Data) -> dict[str, Float[Tensor, "rows group"]]:
+    """The matrix whose product with an error is what the error weighs (mm)."""
+    metric, weights = data.metric, torch.zeros(humanml3d.WIDTH)
+    weights[FEATURES["yaw"]] = metric.turn * 20 * 180 / torch.pi  # of half angles: .1 degree is .05 of them
+    weights[FEATURES["step"]] = metric.step * 1000
+    weights[FEATURES["height"]] = 1000
+    weights[FEATURES["places"]] = 1000 / 21**0.5
+    weights[FEATURES["rotations"]] = metric.rotation * 180 / torch.pi / 2**0.5 / 21**0.5
+    weights[FEATURES["velocities"]] = metric.velocity * 1000 / 22**0.5
+    weights[FEATURES["contacts"]] = metric.contact
+    return {"motion": torch.diag(weights)}
+
+
+def _about_root(rows: Float[Tensor, "*b features"]) -> Float[Tensor, "*b joints 3"]:
+    """Places of all 22 joints seen from the root, in the frame that it faces; linear in the rows."""
+    places = rows[..., FEATURES["places"]].unflatten(-1, (21, 3))
+    height = torch.nn.functional.pad(rows[..., FEATURES["height"]], (1, 1))
+    return torch.nn.functional.pad(places - height[..., None, :], (0, 0, 1, 0))
+
+
+def losses(error: Float[Tensor, "b t features"]) -> dict[str, Tensor]:
+    """Mean distance of joints seen from the root (mm), contacts, feet's velocities (mm a frame), heading (degrees)."""
+    apart = (_about_root(error) * 1000).square().sum(-1)
+    feet = error[..., FEATURES["velocities"]].unflatten(-1, (22, 3))[..., list(FEET), :] * 1000
+    return {
+        "joints": (apart[..., 1:] + 1e-2).sqrt().mean(), "contacts": error[..., FEATURES["contacts"]].abs().mean(),
+        "foot_velocity": (feet.square().sum(-1) + 1e-2).sqrt().mean(),
+        "heading": torch.rad2deg(2 * error[..., FEATURES["yaw"]].abs().mean()),
+    }
+
+
+def errors(before: Rows, after: Rows) -> dict[str, Float[Tensor, " frames"]]:
+    """Per frame: distance of the 22 joints, root on root and facing alike (mm); the same with the headings as they went
+    astray in pieces of `WINDOW` frames, by how many degrees, and by how far the root went astray (mm)."""
+    found: dict[str, list[Tensor]] = {key: [] for key in UNITS}
+    for one, other in zip(before.split(WINDOW), after.split(WINDOW)):
+        found["mpjpe_mm"].append((_about_root(one) - _about_root(other)).norm(dim=-1).mean(-1) * 1000)
+        seen = [humanml3d.recover_joints(rows) for rows in (one, other)]
+        roots = [joints[:, :1] for joints in seen]
+        astray = (seen[0] - roots[0]) - (seen[1] - roots[1])
+        found["world_mpjpe_mm"].append(astray.norm(dim=-1).mean(-1) * 1000)
+        found["root_mm"].append((roots[0] - roots[1]).norm(dim=-1)[:, 0] * 1000)
+        turned = torch.cumsum(one[:, 0] - other[:, 0], 0)  # half angles of the steps so far
+        found["heading_deg"].append(torch.rad2deg(2 * torch.cat([turned.new_zeros(1), turned[:-1]])).abs())
+    return {key: torch.cat(values) for key, values in found.items()}
+
+
+def key(source: str, error: str) -> str:
+    """What the report calls an error: by subject."""
+    return f"{error}_{source}"
+
+
+def drawn(rows: Rows) -> tuple[Float[np.ndarray, "frames points 2"], Int[np.ndarray, "lines 2"]]:
+    """Points seen from the front, root in the middle, and the bones between them."""
+    bones = [(parent, joint) for joint, parent in enumerate(body.PARENTS) if parent >= 0]
+    return _about_root(rows)[..., :2].numpy(), np.array(bones)
+
+
+def closing(model: codec.Codec, data: Data, seed: int) -> dict[str, dict[str, Any]]:
+    """How feet slide after codes, beside how they slid before; distance by CMU's description of the clip."""
+    slid: list[tuple[float, float, int]] = []
+    for made in examples(data, "test", seed).values():
+        for rows in made:
+            if len(rows) > 10:
+                with torch.no_grad():
+                    again = model.decode(model.encode(rows[None]))[0][: len(rows)]
+                one, other = (_skate(seen) for seen in (rows, again))
+                slid.append((one, other, len(rows)))
+    frames = np.array([n for *_, n in slid])
+    before, after = (float(np.average([pair[i] for pair in slid], weights=frames)) for i in (0, 1))
+    unit = "share of steps"
+    return {
+        "foot_skate": figure(after, unit, n=int(frames.sum()), peer="the original", peer_value=before),
+        "foot_skate_delta": figure(after - before, unit, n=int(frames.sum())),
+    }
+
+
+def _skate(rows: Rows) -> float:
+    joints = humanml3d.recover_joints(rows)
+    floor = joints.new_zeros(3)
+    floor[1] = joints[..., 1].min()
+    return humanml3d.foot_skate(joints - floor, body.CODE_FPS)
+
+
+def licences(data: Data) -> list[str]:
+    """Of what it learns from."""
+    return [mocap.CMU_LICENCE] if "cmu" in data.shares else []
