@@ -47,12 +47,9 @@ _LEFT = [body.JOINTS.index(name) for name in ("left_hip", "left_shoulder")]
 _RIGHT = [body.JOINTS.index(name) for name in ("right_hip", "right_shoulder")]
 _SIGMA, _REACH = 20, 80  # frames: the heading's Gaussian and where it is cut off
 _AT_ONCE = 16  # motions: what fits a processor's cache
-# Linear steps as matrices: places to bones, root and bones to places, and the choice of the bone before.
-_BONES = np.eye(22)[:, 1:] - np.eye(22)[:, body.PARENTS[1:]]
-_PLACES = np.eye(22)
+_ABOVE = np.eye(22)  # root and bones to places: the bones that lead to a joint
 for _joint in range(1, 22):
-    _PLACES[:, _joint] += _PLACES[:, body.PARENTS[_joint]]
-_FORMER = np.eye(22)[:, _BEFORE]
+    _ABOVE[_joint] += _ABOVE[body.PARENTS[_joint]]
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ def normalise(joints: Float[Tensor, "*b frames joints 3"]) -> Float[Tensor, "*b 
     Raises:
         ValueError: as `features`.
     """
-    return _finite(_normalise(_split(_checked(joints))).movedim(0, -1), joints)
+    return _finite(_join(_normalise(_split(_checked(joints))).flatten(0, 1)).unflatten(-1, (3, -1)).mT, joints)
 
 
 def recover_joints(rows: Float[Tensor, "*b rows features"]) -> Float[Tensor, "*b rows joints 3"]:
@@ -174,11 +171,11 @@ def batch(motions: Sequence[Float[Tensor, "frames joints 3"]]) -> list[Float[Ten
     for start in range(0, len(order), _AT_ONCE):
         group = order[start : start + _AT_ONCE]
         # Standing still after the end changes nothing before it: not the floor, and the smoothing ends that way itself.
-        parts = motions[0].new_empty(3, len(group), len(motions[group[-1]]), len(body.JOINTS))
+        parts = motions[0].new_empty(3, len(body.JOINTS), len(group), len(motions[group[-1]]))
         for place, number in enumerate(group):
             motion = _split(motions[number])
-            parts[:, place, : motion.shape[1]] = motion
-            parts[:, place, motion.shape[1] :] = motion[:, -1:]
+            parts[..., place, : motion.shape[-1]] = motion
+            parts[..., place, motion.shape[-1] :] = motion[..., -1:]
         for number, rows in zip(group, _rows(_normalise(parts), _PUBLISHED)):
             made[number] = _finite(rows[: len(motions[number]) - 1], motions[number], f"motion {number}")
     return [made[number] for number in range(len(motions))]
@@ -211,57 +208,64 @@ def _joints(clip: MotionClip) -> Float[Tensor, "frames joints 3"]:
     return skeleton.forward(root.double(), local.double(), skeleton.of(clip))[0]
 
 
-def _split(joints: Float[Tensor, "*b frames joints 3"]) -> Float[Tensor, "xyz *b frames joints"]:
-    """Coordinates first: what follows works on x, y and z apart, several times as fast as on triples."""
-    return joints.movedim(-1, 0).contiguous()
+def _split(joints: Float[Tensor, "*b frames joints 3"]) -> Float[Tensor, "xyz joints *b frames"]:
+    """Time last: what follows works on long rows of one coordinate, several times as fast as on triples."""
+    return joints.flatten(0, -3).permute(2, 1, 0).contiguous().unflatten(-1, joints.shape[:-2])
 
 
-def _normalise(parts: Float[Tensor, "xyz *b frames joints"]) -> Float[Tensor, "xyz *b frames joints"]:
-    target = parts.new_tensor(skeleton.LENGTHS)
-    bones = parts @ parts.new_tensor(_BONES)
+def _join(columns: Float[Tensor, "columns *b frames"]) -> Float[Tensor, "*b frames columns"]:
+    """Time before what was measured, as everyone reads it."""
+    return columns.flatten(1).T.contiguous().unflatten(0, columns.shape[1:])
+
+
+def _bones(parts: Float[Tensor, "xyz joints *b frames"]) -> Float[Tensor, "xyz bones *b frames"]:
+    return parts[:, 1:] - parts[:, body.PARENTS[1:]]
+
+
+def _normalise(parts: Float[Tensor, "xyz joints *b frames"]) -> Float[Tensor, "xyz joints *b frames"]:
+    bones = _bones(parts)
     lengths = bones.square().sum(0).sqrt()
-    leg = lengths[..., 0, [joint - 1 for joint in _LEG]].sum(-1)  # of the first frame alone, as published
-    root = parts[..., :1] * (target[_LEG].sum() / leg)[..., None, None]
-    x, y, z = torch.cat([root, bones * (target[1:] / lengths)], -1) @ parts.new_tensor(_PLACES)
-    x, y, z = x - x[..., :1, :1], y - y.amin((-2, -1), keepdim=True), z - z[..., :1, :1]
-    half = _half(_forward(torch.stack([x, y, z])[..., :1, :], crossed=False))[..., None]
-    x, z = _turn(x, z, half)
+    target = parts.new_tensor(skeleton.LENGTHS).view(-1, *[1] * (lengths.ndim - 1))
+    leg = lengths[[joint - 1 for joint in _LEG], ..., 0].sum(0)  # of the first frame alone, as published
+    root = parts[:, :1] * (target[_LEG].sum() / leg)[..., None]
+    steps = torch.cat([root, bones * (target[1:] / lengths)], 1)
+    x, y, z = (parts.new_tensor(_ABOVE) @ steps.flatten(2)).view(parts.shape)
+    x, y, z = x - x[0, ..., :1], y - y.amin((0, -1))[..., None], z - z[0, ..., :1]
+    x, z = _turn(x, z, _half(_forward(torch.stack([x, y, z])[..., :1], crossed=False)))
     return torch.stack([x, y, z])
 
 
 def _rows(
-    parts: Float[Tensor, "xyz *b frames joints"], quirks: _Quirks, *, continued: bool = False
+    parts: Float[Tensor, "xyz joints *b frames"], quirks: _Quirks, *, continued: bool = False
 ) -> Float[Tensor, "*b rows features"]:
     """The rows of normalised joints; ``continued`` by a frame they are as many as the frames."""
     forward = _forward(parts, crossed=quirks.crossed)
     if continued:
-        parts = torch.cat([parts, 2 * parts[..., -1:, :] - parts[..., -2:-1, :]], -2)
+        parts = torch.cat([parts, 2 * parts[..., -1:] - parts[..., -2:-1]], -1)
         forward = torch.cat([forward, forward[..., -1:]], -1)
     half = _half(_smooth(forward) if quirks.smoothed else forward)
     if quirks.pinned:
         half[..., 0] = 0
     yaw = half[..., 1:] - half[..., :-1]
-    steps, now = parts[..., 1:, :] - parts[..., :-1, :], parts[..., :-1, :]
-    rows = parts.new_empty(*yaw.shape, WIDTH)
-    rows[..., 0] = yaw.sin().asin() if quirks.folded else yaw - torch.pi * (yaw / torch.pi).round()
-    rows[..., 1], rows[..., 2] = _turn(steps[0, ..., 0], steps[2, ..., 0], half[..., 1:])
-    rows[..., 3] = now[1, ..., 0]
-    places = rows[..., FEATURES["places"]].unflatten(-1, (-1, 3))
-    places[..., 0], places[..., 2] = _turn(
-        now[0, ..., 1:] - now[0, ..., :1], now[2, ..., 1:] - now[2, ..., :1], half[..., :-1, None]
-    )
-    places[..., 1] = now[1, ..., 1:]
-    _write_rotations(rows[..., FEATURES["rotations"]].unflatten(-1, (-1, 6)), now, half[..., :-1])
-    velocities = rows[..., FEATURES["velocities"]].unflatten(-1, (-1, 3))
-    velocities[..., 0], velocities[..., 2] = _turn(steps[0], steps[2], half[..., :-1, None])
-    velocities[..., 1] = steps[1]
-    rows[..., FEATURES["contacts"]] = (steps[..., CONTACTS].square().sum(0) < STILL).to(rows.dtype)
-    return rows
+    yaw = yaw.sin().asin() if quirks.folded else yaw - torch.pi * (yaw / torch.pi).round()
+    steps, now = parts[..., 1:] - parts[..., :-1], parts[..., :-1]
+    x, z = _turn(steps[0, 0], steps[2, 0], half[..., 1:])
+    here = half[..., :-1]
+    a, c = _turn(now[0, 1:] - now[0, 0], now[2, 1:] - now[2, 0], here)
+    i, k = _turn(steps[0], steps[2], here)
+    columns = [
+        torch.stack([yaw, x, z, now[1, 0]]),
+        torch.stack([a, now[1, 1:], c], 1).flatten(0, 1),
+        _rotations(now, here).flatten(0, 1),
+        torch.stack([i, steps[1], k], 1).flatten(0, 1),
+        (steps[:, CONTACTS].square().sum(0) < STILL).to(parts.dtype),
+    ]
+    return _join(torch.cat(columns))
 
 
-def _forward(parts: Float[Tensor, "xyz *b frames joints"], *, crossed: bool) -> Float[Tensor, "xz *b frames"]:
+def _forward(parts: Float[Tensor, "xyz joints *b frames"], *, crossed: bool) -> Float[Tensor, "xz *b frames"]:
     """Where hips and shoulders face, x and z; as long as they are level."""
-    hips, arms = (parts[..., _LEFT] - parts[..., _RIGHT]).unbind(-1)
+    hips, arms = (parts[:, _LEFT] - parts[:, _RIGHT]).unbind(1)
     across = torch.nn.functional.normalize(arms - hips if crossed else arms + hips, dim=0)  # to the left
     return torch.stack([-across[2], across[0]])
 
@@ -285,27 +289,27 @@ def _smooth(forward: Float[Tensor, "*b frames"]) -> Float[Tensor, "*b frames"]:
     return torch.nn.functional.conv1d(lines, kernel[None, None]).reshape(forward.shape)
 
 
-def _write_rotations(
-    six: Float[Tensor, "*b bones 6"], parts: Float[Tensor, "xyz *b joints"], half: Float[Tensor, "*b"]
-) -> None:
-    """Every bone's rotation relative to the one before, into ``six``: columns 0 and 1 of the matrix.
+def _rotations(
+    parts: Float[Tensor, "xyz joints *b frames"], half: Float[Tensor, "*b frames"]
+) -> Float[Tensor, "bones 6 *b frames"]:
+    """Every bone's rotation relative to the one before: columns 0 and 1 of the matrix.
 
     A bone turns from its axis the shortest way to where it points, all bones at once: there is nothing to solve along
     a chain. A bone that points exactly against its axis turns about X or Y.
     """
-    bones = parts @ parts.new_tensor(_BONES)
+    bones = _bones(parts)
     x, y, z = bones * bones.square().sum(0).rsqrt()
-    ux, uy, uz = parts.new_tensor(_AXES).T
+    ux, uy, uz = parts.new_tensor(_AXES).T.reshape(3, -1, *[1] * half.ndim)
     w = 1 + ux * x + uy * y + uz * z
     i, j, k = uy * z - uz * y, uz * x - ux * z, ux * y - uy * x
     against = w < 1e-12
     if against.any():
         w, i, j = torch.where(against, 0, w), torch.where(against, 1 - ux.abs(), i), torch.where(against, ux.abs(), j)
     length = (w * w + i * i + j * j + k * k).rsqrt()
+    own = torch.stack([w, i, j, k]) * length
     heading = torch.stack([half.cos(), torch.zeros_like(half), half.sin(), torch.zeros_like(half)])
-    turn = torch.cat([heading[..., None], torch.stack([w * length, i * length, j * length, k * length])], -1)
-    w, i, j, k = turn[..., 1:]
-    p, a, b, c = turn @ turn.new_tensor(_FORMER)
+    w, i, j, k = own
+    p, a, b, c = torch.cat([heading[:, None], own], 1)[:, _BEFORE]
     w, i, j, k = (  # the inverse of the one before times the bone's own
         p * w + a * i + b * j + c * k,
         p * i - a * w - b * k + c * j,
@@ -313,19 +317,16 @@ def _write_rotations(
         p * k - c * w - a * j + b * i,
     )
     a, b, c = 2 * i, 2 * j, 2 * k
-    six[..., 0] = 1 - (b * j + c * k)
-    six[..., 1] = a * j + c * w
-    six[..., 2] = a * k - b * w
-    six[..., 3] = a * j - c * w
-    six[..., 4] = 1 - (a * i + c * k)
-    six[..., 5] = b * k + a * w
+    first = [1 - (b * j + c * k), a * j + c * w, a * k - b * w]
+    second = [a * j - c * w, 1 - (a * i + c * k), b * k + a * w]
+    return torch.stack(first + second, 1)
 
 
 def _root(rows: Float[Tensor, "*b rows features"]) -> tuple[Float[Tensor, "*b rows"], Float[Tensor, "*b rows 3"]]:
     """The heading (half angles) and the root's places, summed up from the steps."""
     half = torch.nn.functional.pad(rows[..., :-1, 0].cumsum(-1), (1, 0))
-    x, z = _turn(*rows[..., :-1, FEATURES["step"]].unbind(-1), -half[..., 1:])
-    x, z = (torch.nn.functional.pad(step.cumsum(-1), (1, 0)) for step in (x, z))
+    x, z = rows[..., :-1, FEATURES["step"]].unbind(-1)
+    x, z = (torch.nn.functional.pad(step.cumsum(-1), (1, 0)) for step in _turn(x, z, -half[..., 1:]))
     return half, torch.stack([x, rows[..., 3], z], -1)
 
 
