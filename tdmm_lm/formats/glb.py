@@ -3,10 +3,12 @@
 Morph targets carry the rig's expression names (``mesh.extras.targetNames``); a FLAME-format head has the joints root,
 neck, jaw and both eyes, any other rig a root alone. One animation drives weights and joints at the clip's rate, so the
 motion stays editable: nothing is baked into vertices. Metres, Y up, facing Z+, as ours. `read` takes such a file back.
+Bodies go by `tdmm_lm.geometry.gltf_body`, which reads other people's skeletons too.
 """
 
 import json
 import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from jaxtyping import Float, Int
 
 from tdmm_lm import files, rigs, rotations
 from tdmm_lm.formats import pivot
+from tdmm_lm.geometry import gltf_body
 from tdmm_lm.gltf import Accessors, array, chunks
 from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.rigs import Rig
@@ -62,6 +65,10 @@ def write(clip: MotionClip, path: str | Path, *, rig: Rig | None = None, all_sha
     Raises:
         ValueError: the clip does not fit the rig.
     """
+    if clip.modality == "body":
+        with files.replacing(path) as beside:
+            beside.write_bytes(gltf_body.written(clip))
+        return
     rig = rigs.load(clip.rig) if rig is None else rig
     if clip.values.shape[1] != len(rig.expressions) + face.POSE_CHANNELS:
         wanted = len(rig.expressions) + face.POSE_CHANNELS
@@ -254,16 +261,19 @@ def _strongest(skin: Float[np.ndarray, "vertices joints"]) -> tuple[np.ndarray, 
 
 
 def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
-    """The clip out of a file that `write` made, from its animation; shapes that it left out are zero.
+    """The clip out of a file that `write` made, from its animation; shapes that it left out are zero. Or a body's,
+    out of anyone's file whose skeleton has known names.
 
     Translation is the root node's; where a rig's root joint moves with its expression, that is in it.
 
     Raises:
-        ValueError: no GLB, cut off, or not written by this package.
+        ValueError: no GLB, cut off, or neither written by this package nor a body's.
     """
     document, binary = chunks(path)
     try:
-        about = document["asset"]["extras"]["tdmm_lm"]
+        about = document["asset"].get("extras", {}).get("tdmm_lm", {})
+        if not about or about.get("kind") == "body":
+            return _body_of(path, document, binary, foreign=not about)
         if about.get("kind") == "avatar":
             return played(document, binary)
         animation = document["animations"][0]
@@ -294,3 +304,15 @@ def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
         raise ValueError(f"{path}: expected a GLB written by tdmm, got another or a damaged one ({error!r}).") from None
     except (ValueError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _body_of(path: str | Path, document: dict[str, Any], binary: bytes, *, foreign: bool) -> MotionClip:
+    try:
+        clip, said = gltf_body.read(document, binary)
+    except ValueError as error:
+        if not foreign:
+            raise
+        raise ValueError(f"expected a GLB written by tdmm, got another, which is no moving body: {error}") from None
+    if said:
+        warnings.warn(f"{path}: {said}.", stacklevel=4)
+    return clip

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from tdmm_lm import rigs
+from tdmm_lm import rigs, rotations
 from tdmm_lm.formats import glb
-from tdmm_lm.motion import MotionClip, face
+from tdmm_lm.motion import MotionClip, body, face
 
 HERE = Path(__file__).resolve().parent
 MADE = runpy.run_path(str(HERE.parent.parent / "formats" / "conftest.py"))
@@ -74,6 +75,43 @@ CASES = {
     "root alone": lambda: (MADE["make_moving"](rig := MADE["_Plain"](), joints=False), rig),
     "still": lambda: (MotionClip(np.zeros((1, 70)), 25, "face", "head"), MADE["make_head"]()),
 }
+
+
+def walking(frames: int = 40) -> MotionClip:
+    """A body that swings legs and arms on the spot."""
+    turns = torch.zeros(frames, 22, 3)
+    swing = 0.6 * torch.sin(2 * torch.pi * torch.arange(frames) / 30)
+    for side, sign in (("left", 1), ("right", -1)):
+        turns[:, body.JOINTS.index(f"{side}_hip"), 0] = sign * swing
+        turns[:, body.JOINTS.index(f"{side}_shoulder"), 2] = -1.3 * sign
+        turns[:, body.JOINTS.index(f"{side}_elbow"), 1] = sign * swing
+    places = np.tile([0, 0.93, 0], (frames, 1))
+    return body.assemble(places, rotations.axis_angle_to_matrix(turns), fps=30)
+
+
+@pytest.mark.parametrize("frames", [40, 1])
+def test_the_validator_finds_no_error_in_bodies(tmp_path, node, frames):
+    glb.write(walking(frames), tmp_path / "a.glb")
+    done = subprocess.run(
+        [node, "validate.mjs", tmp_path / "a.glb"], cwd=HERE, capture_output=True, text=True, timeout=120
+    )
+    issues = json.loads(done.stdout)["issues"]
+    assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues["messages"]
+
+
+def test_three_js_plays_bodies(tmp_path, node, chromium):
+    glb.write(walking(), tmp_path / "a.glb")
+    done = subprocess.run(
+        [node, "play.mjs", tmp_path / "a.glb", tmp_path, chromium, "0", "0.25"],
+        cwd=HERE, capture_output=True, text=True, timeout=180,
+    )
+    report = json.loads(done.stdout)
+    assert report["errors"] == []
+    assert report["seen"][0]["bones"] == list(body.JOINTS)
+    assert 1.4 < report["seen"][0]["height"] < 2
+    first, second = (np.asarray(Image.open(tmp_path / f"{k}.png").convert("RGB")).astype(int) for k in range(2))
+    assert 0.05 < (np.abs(first - first[0, 0]).sum(-1) > 30).mean() < 0.6, "a body before a background"
+    assert np.abs(first - second).mean() > 1
 
 
 @pytest.mark.parametrize("all_shapes", [True, False])
