@@ -59,10 +59,11 @@ class _Quirks:
     crossed: bool = True  # the heading reads left and right hip the wrong way round, so hips count against shoulders
     smoothed: bool = True  # the heading is smoothed over seconds by a Gaussian
     pinned: bool = True  # the first frame's heading is set to Z+ whatever it is
-    folded: bool = True  # the one step in which the heading passes Z- turns the wrong way
+    folded: bool = True  # a step in which the heading passes Z- turns the wrong way
 
 
 _PUBLISHED, _PLAIN = _Quirks(), _Quirks(crossed=False, smoothed=False, pinned=False, folded=False)
+_INVERTIBLE = _Quirks(folded=False)  # a folded step turns all that follows: people who turned round end up metres away
 
 
 def features(
@@ -70,8 +71,8 @@ def features(
 ) -> Float[Tensor, "*b rows features"]:
     """Joints of `tdmm_lm.motion.body.JOINTS` at 20 fps, metres, as one row for every step between frames.
 
-    ``quirks`` keeps the oddities of the published script, for parity with published features; without them the
-    heading is that of hips and shoulders in every frame.
+    ``quirks`` keeps the oddities of the published script, for parity with published features: with them, what comes
+    after the heading has passed Z- is recovered turned aside. Without them the heading is that of hips and shoulders.
 
     Raises:
         ValueError: not 22 joints, fewer than two frames, numbers that are not finite, or a bone without length.
@@ -80,26 +81,27 @@ def features(
     return _finite(rows, joints)
 
 
-def from_clip(clip: MotionClip) -> Float[Tensor, "rows features"]:
-    """A body clip of any rate and skeleton: rotations resampled to 20 fps; one row fewer than frames there.
+def from_clip(clip: MotionClip, *, quirks: bool = True) -> Float[Tensor, "rows features"]:
+    """`features` of a body clip of any rate and skeleton, its rotations resampled: one row fewer than frames at 20 fps.
 
     Raises:
         ValueError: no body clip, or one that has fewer than two frames at 20 fps.
     """
-    return features(_joints(clip)).float()
+    return features(_joints(clip), quirks=quirks).float()
 
 
 def clip_rows(clip: MotionClip) -> Float[Tensor, "frames features"]:
     """Like `from_clip` with as many rows as the clip has frames at 20 fps: what a codec tokenizes.
 
     The last row's step is that of a frame which is not there: every joint moves on as it last did, the heading stays.
-    The other rows are those of `from_clip`, and recovering all of them gives the clip's own frames back.
+    The other rows are those of `from_clip` but for steps in which the heading passes Z-, which turn the right way here:
+    recovering all rows gives the clip's own frames back.
 
     Raises:
         ValueError: no body clip, or one that has fewer than two frames at 20 fps.
     """
     joints = _joints(clip)
-    return _finite(_rows(_normalise(_split(_checked(joints))), _PUBLISHED, continued=True), joints).float()
+    return _finite(_rows(_normalise(_split(_checked(joints))), _INVERTIBLE, continued=True), joints).float()
 
 
 def normalise(joints: Float[Tensor, "*b frames joints 3"]) -> Float[Tensor, "*b frames joints 3"]:
@@ -109,6 +111,15 @@ def normalise(joints: Float[Tensor, "*b frames joints 3"]) -> Float[Tensor, "*b 
         ValueError: as `features`.
     """
     return _finite(_join(_normalise(_split(_checked(joints))).flatten(0, 1)).unflatten(-1, (3, -1)).mT, joints)
+
+
+def joints_of(clip: MotionClip) -> Float[Tensor, "frames joints 3"]:
+    """A clip's joints at 20 fps, normalised: what recovering its `clip_rows` gives back, to measure against.
+
+    Raises:
+        ValueError: as `clip_rows`.
+    """
+    return normalise(_joints(clip)).float()
 
 
 def recover_joints(rows: Float[Tensor, "*b rows features"]) -> Float[Tensor, "*b rows joints 3"]:

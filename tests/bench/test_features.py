@@ -2,9 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
-from tdmm_lm import bundle, report
+from tdmm_lm import bundle, report, rotations
 from tdmm_lm.bench import features
+from tdmm_lm.geometry import humanml3d
+from tdmm_lm.motion import body
+from tdmm_lm.rigs import skeleton
 
 
 def test_the_peer_gives_the_published_features():
@@ -14,6 +18,20 @@ def test_the_peer_gives_the_published_features():
     joints, published = (np.load(folder / f"012314_{what}.npy") for what in ("joints", "features"))
     assert np.abs(features.published_features(joints) - published[:-1])[:100].max() < 1e-5
     assert np.abs(features.published_recovery(published) - joints).max() < 1e-6
+
+
+def test_the_peer_agrees_on_who_turns_round():
+    """Also where the published way goes wrong: in the step in which the heading passes Z-."""
+    now = torch.arange(150) / 20
+    turns = torch.zeros(150, 22, 3)
+    turns[:, 0, 1] = now
+    turns[:, 1:] = 0.3 * torch.sin(5 * now[:, None, None] + torch.arange(63).view(21, 3))
+    clip = body.assemble(0.9 + np.zeros((150, 3)), rotations.axis_angle_to_matrix(turns), fps=20)
+    places = skeleton.joints(clip)
+    ours, plain = (humanml3d.features(places, quirks=quirks).numpy() for quirks in (True, False))
+    peer = features.published_features(places.numpy())
+    assert np.abs(ours - peer).max() < 1e-4
+    assert np.abs(plain - peer)[:, 0].max() > 0.05
 
 
 def test_figures(monkeypatch):
