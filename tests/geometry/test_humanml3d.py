@@ -156,7 +156,7 @@ def test_cmu_motion_comes_back(name):
     back = humanml3d.recover_joints(rows)
     assert (back - humanml3d.joints_of(clip)).abs().max() < 1e-5
     assert (back - humanml3d.recover_by_rotations(rows)).abs().max() < 1e-5
-    assert humanml3d.foot_skate(back, 20) < 0.1
+    assert humanml3d.foot_skate(back, 20) < 0.25  # ballet slides, too
     apart = (skeleton.joints(humanml3d.recover(rows)) - back).norm(dim=-1)
     assert apart.mean() < 0.015  # metres: CMU's hips lie further to the front than the default skeleton's
     own = humanml3d.recover(rows, skeleton.measured(back))
