@@ -38,9 +38,6 @@ def _levels() -> list[tuple[list[int], list[int]]]:
 
 
 LEVELS = _levels()
-_ABOVE = np.eye(22)
-for _joint in range(1, 22):  # row: the joints whose bones lead to this one
-    _ABOVE[_joint] += _ABOVE[body.PARENTS[_joint]]
 CHILDREN = tuple(tuple(j for j, parent in enumerate(body.PARENTS) if parent == joint) for joint in range(22))
 
 
@@ -185,11 +182,6 @@ def measured(places: Float[Tensor, "frames joints 3"]) -> Skeleton:
             own = torch.nn.functional.normalize(own, dim=-1) * offsets[list(children)].norm(dim=-1, keepdim=True)
             offsets[list(children)] = own
     return Skeleton(offsets.numpy())
-
-
-def accumulate(bones: Float[Tensor, "*b joints 3"]) -> Float[Tensor, "*b joints 3"]:
-    """World places from the root's (in its row) and every other joint's step from its parent."""
-    return (bones.mT @ bones.new_tensor(_ABOVE).T).mT
 
 
 def _kabsch(start: Float[Tensor, "some 3"], end: Float[Tensor, "frames some 3"]) -> Float[Tensor, "frames 3 3"]:

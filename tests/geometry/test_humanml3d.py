@@ -216,6 +216,7 @@ def test_foot_skate_counts_feet_that_slide_on_the_floor():
         (lambda j: j[:1], r"features: expected at least two frames at 20 fps, got 1\."),
         (lambda j: j[:0], r"features: expected at least two frames at 20 fps, got 0\."),
         (lambda j: j.index_fill(0, torch.tensor(7), np.nan), r"features: expected finite places, got .* at frame 7\."),
+        (lambda j: j * 1e25, r"features: expected places of a body in metres, got up to .*e\+25\."),
         (lambda j: j * 0, r"features: expected bones with a length, got none at left_hip in frame 0\."),
     ],
 )
@@ -235,6 +236,14 @@ def test_clips_that_cannot_be_features_are_refused():
         humanml3d.batch([skeleton.joints(walking()), skeleton.joints(walking(1))])
     with pytest.raises(ValueError, match=r"^foot skate: expected fps of 1 to 1000 Hz, got 0\.$"):
         humanml3d.foot_skate(skeleton.joints(walking()), 0)
+
+
+def test_recovery_is_differentiable():
+    rows = humanml3d.clip_rows(walking()).requires_grad_()
+    humanml3d.recover_joints(rows).square().sum().backward()
+    felt = rows.grad.abs().amax(0) > 0
+    assert felt[: FEATURES["places"].stop].all()
+    assert not felt[FEATURES["places"].stop :].any()
 
 
 def test_rows_that_are_no_features_are_refused():
