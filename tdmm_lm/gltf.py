@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 COMPONENTS = {np.dtype("uint8"): 5121, np.dtype("uint16"): 5123, np.dtype("uint32"): 5125, np.dtype("float32"): 5126}
-READ: dict[int, np.dtype[Any]] = {number: kind for kind, number in COMPONENTS.items()}
+READ: dict[int, Any] = {number: kind for kind, number in COMPONENTS.items()}
 READ |= {5120: np.dtype("int8"), 5122: np.dtype("int16")}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 ATTRIBUTES, INDICES = 34962, 34963  # ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER

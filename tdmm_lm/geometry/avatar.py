@@ -8,7 +8,8 @@ Nothing is asked of the file but its ARKit-named shapes, which say where everyth
   scaled until they are as far apart as the bundled head's.
 - *Eyes*: balls behind the lids; else the eye bones; else where the bundled head has them behind its lids.
 - *Landmarks*: by sight (`tdmm_lm.geometry.sight`) on the skin and the eyeballs.
-- *Gains*: how far the landmarks move at each shape, beside the bundled head's; lids by the opening of the eyes.
+- *Gains*: how far the landmarks move at each shape, beside the bundled head's; lids by the opening of the eyes, a blink
+  by the weight that hides the eyeball.
 """
 
 import itertools
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy import optimize
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -34,6 +36,8 @@ SNAP_DEGREES = 20.0
 NEAR = 5.0  # eyes' distances around the middle between the eyes: what is farther away is not the head
 ALIKE = 0.5  # cosine between a shape's displacements here and there from which on its size can be compared
 RANGE = (1 / 3, 3.0)  # of gains; beyond, it is another shape
+SHUT = 0.04  # of the eyeball that shows at rest: what a blink may leave
+LEFT = 0.5  # of a missing shape's squared displacement: more must not be left by those that stand in for it
 MOVED = 0.2  # of the bundled head's gaze: from here on an artist's eyeLook shapes turn the eyes
 _BLINKS = tuple(ARKIT.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight"))
 _JAW = ARKIT.index("jawOpen")
@@ -171,8 +175,10 @@ def _parts(head: _Head, avatar: Avatar, model: Path) -> glb.Parts:
     }
 
     def rig(gains: np.ndarray) -> glb.GlbRig:
-        calibrated = np.concatenate([shapes / gains.astype(np.float32), lone])
-        parts = glb.Parts(shapes=calibrated, gains=gains, turned=turned, **made)
+        there = np.abs(shapes).max((0, 1)) > 0
+        standins = stand_in(solve.basis(like), there)
+        calibrated = np.concatenate([shapes / gains.astype(np.float32) @ standins.T, lone])
+        parts = glb.Parts(shapes=calibrated, gains=gains, standins=standins, turned=turned, **made)
         return glb.GlbRig(parts, name="unmeasured", source=Path(), jointed=avatar.jointed, missing=avatar.missing)
 
     first = rig(np.ones(len(ARKIT), np.float32))
@@ -183,7 +189,13 @@ def _parts(head: _Head, avatar: Avatar, model: Path) -> glb.Parts:
             for name, move in glb.gaze_shapes(around, side).items():
                 shapes[ball, :, ARKIT.index(name)] = move
             turned[eye] = 1
-    return rig(gains(rig(np.ones(len(ARKIT), np.float32)), like)).parts
+    found = gains(rig(np.ones(len(ARKIT), np.float32)), like)
+    for eye in range(2):
+        ours = shut_at(head.points, head.faces, shapes[:, :, _BLINKS[eye]], balls[:, eye] > 0)
+        theirs = shut_at(like.template, like.faces, basis(like)[:, :, _BLINKS[eye]], _ball(like, eye))
+        found[_BLINKS[eye]] = np.clip(theirs / ours, *RANGE) if ours and theirs else 1
+    found[np.abs(shapes).max((0, 1)) == 0] = 1
+    return rig(found).parts
 
 
 def _components(faces: Int[np.ndarray, "faces 3"], count: int) -> Int[np.ndarray, " vertices"]:
@@ -292,6 +304,67 @@ def gains(rig: Rig, like: Rig) -> Float[np.ndarray, " arkit"]:
             if turn > MOVED * want:
                 result[ARKIT.index(f"eyeLook{word}{side}")] = np.clip(turn / want, *RANGE)
     return result
+
+
+def stand_in(
+    basis: Float[np.ndarray, "landmarks 3 arkit"], there: Bool[np.ndarray, " arkit"]
+) -> Float[np.ndarray, "arkit arkit"]:
+    """For each shape the weights of those ``there`` that show it: 1 for itself; for a missing one what comes nearest,
+    e.g. dimples and cheeks for a smile; nothing where that is not even near.
+    """
+    rows = (basis * np.sqrt(solve.landmark_weights())[:, None, None]).reshape(-1, len(there))
+    result = np.diag(there.astype(np.float32))
+    for k in np.flatnonzero(~there):
+        weights, rest = optimize.nnls(rows[:, there], rows[:, k])
+        if rest**2 < LEFT * np.sum(rows[:, k] ** 2):
+            result[k, there] = np.where(weights > 0.05, np.minimum(weights, 1), 0)
+    return result
+
+
+def _ball(rig: Rig, eye: int) -> Bool[np.ndarray, " vertices"]:
+    """The connected part that the pupil lies on."""
+    component = _components(rig.faces, len(rig.template))
+    return component == component[rig.landmarks.vertices[measure.PUPILS[eye], 0]]
+
+
+def shut_at(
+    points: Float[np.ndarray, "vertices 3"], faces: Int[np.ndarray, "faces 3"], blink: Float[np.ndarray, "vertices 3"],
+    ball: Bool[np.ndarray, " vertices"],
+) -> float | None:
+    """The weight of a blink at which the eyeball, seen from in front, is hidden; None if there is none up to 2."""
+    if not ball.any():
+        return None
+    low, high = points[ball].min(0), points[ball].max(0)
+    middle, radius = (low + high) / 2, float((high - low)[:2].max()) / 2
+    near = (np.linalg.norm(points - middle, axis=1) < 2.5 * radius) & (points[:, 2] > middle[2]) & ~ball
+    lids = faces[near[faces].all(1)]
+    across, up = np.meshgrid(np.linspace(-0.7, 0.7, 15), np.linspace(-0.9, 0.9, 46))
+    seen = middle[:2] + radius * np.stack([across.ravel(), up.ravel()], 1)[np.hypot(across, up).ravel() < 0.9]
+    first = None
+    for weight in np.linspace(0, 2, 41):
+        shown = ~_covered(seen, (points + weight * blink)[lids][:, :, :2])
+        first = shown.sum() if first is None else first
+        if not first:
+            return None
+        if shown.sum() <= SHUT * first:
+            return float(weight)
+        seen = seen if weight else seen[shown]  # what is hidden at rest says nothing
+    return None
+
+
+def _covered(
+    places: Float[np.ndarray, "places 2"], corners: Float[np.ndarray, "faces 3 2"]
+) -> Bool[np.ndarray, " places"]:
+    """Which places lie in a triangle."""
+    a, b, c = (corners[None, :, i] for i in range(3))
+    place = places[:, None]
+
+    def side(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        step, away = end - start, place - start
+        return step[..., 0] * away[..., 1] - step[..., 1] * away[..., 0]
+
+    one, two, three = side(a, b), side(b, c), side(c, a)
+    return np.asarray((((one >= 0) & (two >= 0) & (three >= 0)) | ((one <= 0) & (two <= 0) & (three <= 0))).any(1))
 
 
 def _openings(rig: Rig) -> Float[np.ndarray, " landmarks"]:

@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tdmm_lm import landmarks, rotations
+from tdmm_lm import landmarks, rigs, rotations
 from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.rigs import Rig
 
@@ -127,7 +127,32 @@ def gaze_directions(angles: Float[np.ndarray, "*b 2"]) -> Float[np.ndarray, "*b 
 
 
 def measure(clip: MotionClip, rig: Rig) -> Geometry:
-    """The geometry of a clip on its rig. Neutral is the clip's own identity with no expression.
+    """The geometry of a clip on its rig: of its surface, or, for a calibrated rig, of the one that it is ``like``.
+
+    Raises:
+        ValueError: the clip's channels are not this rig's.
+    """
+    return surface(clip, rig) if rig.like is None else surface(_like(clip, rig), rigs.load(rig.like))
+
+
+def _like(clip: MotionClip, rig: Rig) -> MotionClip:
+    """The same weights by name, and the same pose, on the rig that ``rig`` is like; identities stay behind."""
+    assert rig.like is not None
+    other = rigs.load(rig.like)
+    if clip.values.shape[1] != len(rig.expressions) + face.POSE_CHANNELS:
+        wanted, got = len(rig.expressions) + face.POSE_CHANNELS, clip.values.shape[1]
+        raise ValueError(f"rig {rig.name}: expected {wanted} channels, got {got}.")
+    weights = face.part(clip, "expression")
+    parts = {name: face.part(clip, name) for name in face.POSE}
+    parts["translation"] = parts["translation"] * (other.interocular / rig.interocular)
+    parts["expression"] = np.zeros((clip.frames, len(other.expressions)), np.float32)
+    for k, name in enumerate(rig.expressions):
+        parts["expression"][:, other.expressions.index(name)] = weights[:, k]
+    return face.assemble(parts, fps=clip.fps, rig=other.name)
+
+
+def surface(clip: MotionClip, rig: Rig) -> Geometry:
+    """What the rig's own landmarks do. Neutral is the clip's own identity with no expression.
 
     Raises:
         ValueError: the clip's channels are not this rig's.

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from scipy.linalg import lapack
 
-from tdmm_lm import landmarks, rotations
+from tdmm_lm import landmarks, rigs, rotations
 from tdmm_lm.geometry import measure
 from tdmm_lm.geometry.measure import Geometry
 from tdmm_lm.motion import MotionClip, face
@@ -74,23 +74,31 @@ def solve(geometry: Geometry, rig: Rig) -> MotionClip:
 
 def residual_mm(geometry: Geometry, clip: MotionClip, rig: Rig) -> tuple[float, float]:
     """Mean and largest distance in millimetres between the geometry's landmarks and the clip's, on the rig's scale."""
-    gaps = np.linalg.norm(measure.measure(clip, rig).displacement - geometry.displacement, axis=-1)
-    gaps *= 1000 * measure.units(rig)
+    return _apart_mm(geometry, measure.measure(clip, rig), rig)
+
+
+def _apart_mm(wanted: Geometry, got: Geometry, rig: Rig) -> tuple[float, float]:
+    gaps = np.linalg.norm(got.displacement - wanted.displacement, axis=-1) * 1000 * measure.units(rig)
     return float(gaps.mean()), float(gaps.max())
 
 
 def retarget(clip: MotionClip, source: Rig, target: Rig) -> tuple[MotionClip, float]:
-    """A clip of one rig on another, and the mean residual in millimetres (`residual_mm` gives the largest too)."""
-    geometry = measure.measure(clip, source)
-    result = solve(geometry, target)
-    return result, residual_mm(geometry, result, target)[0]
+    """A clip of one rig on another, and how far apart the landmarks of their surfaces move, millimetres mean.
+
+    Without calibrated rigs (`Rig.like`) that is the mean of `residual_mm`, which gives the largest too.
+    """
+    result = solve(measure.measure(clip, source), target)
+    return result, _apart_mm(measure.surface(clip, source), measure.surface(result, target), target)[0]
 
 
 class _Shapes:
     """Weights of an ARKit rig: ``minimise |B w - d|² / NOISE² + |w - previous|² / STEP² + sparsity``, within bounds."""
 
     def __init__(self, rig: Rig) -> None:
-        self.basis = basis(rig)
+        seen = rig if rig.like is None else rigs.load(rig.like)
+        self.basis = basis(seen)
+        if rig.like is not None:
+            self.basis = self.basis[:, :, [seen.expressions.index(name) for name in rig.expressions]]
         size = self.basis.shape[-1]
         scale = (np.sqrt(landmark_weights()) / NOISE)[:, None, None]
         rows = (self.basis * scale).reshape(-1, size)
@@ -103,8 +111,9 @@ class _Shapes:
         self.lower, self.upper = rig.lower.astype(np.float64), rig.upper.astype(np.float64)
         self.price = np.where(self.lower >= 0, SPARSITY * alone, 0.0)
         self.last = np.clip(np.zeros(size), self.lower, self.upper)
-        rest = measure.places(torch.zeros(1, size + face.POSE_CHANNELS), rig)[0, list(measure.PUPILS)]
-        self.poles = (rest - rig.eyes).astype(np.float64) / rig.interocular
+        neutral = torch.zeros(1, len(seen.expressions) + face.POSE_CHANNELS)
+        rest = measure.places(neutral, seen)[0, list(measure.PUPILS)]
+        self.poles = (rest - seen.eyes).astype(np.float64) / seen.interocular
 
     def _oppose(self, alone: Float[np.ndarray, " n"], names: tuple[str, ...]) -> None:
         """A price on the product of opposites, up to what keeps the programme convex.

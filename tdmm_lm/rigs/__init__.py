@@ -44,6 +44,8 @@ class Rig(ABC):
         landmarks: where `tdmm_lm.landmarks.NAMES` lie, in that order.
         eyes: rest positions of the left and the right eyeball centre, (2, 3) metres.
         identities: how many identity coefficients ``shape`` may have (fewer are padded with zeros).
+        like: a rig that this one is calibrated to: the same weight of the same name is the same expression there, so
+            that clips are read and solved on that one's surface (`tdmm_lm.geometry`); None: on its own.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Rig(ABC):
     landmarks: Embedding
     eyes: Float[np.ndarray, "2 3"]
     identities: int
+    like: str | None = None
 
     @property
     def interocular(self) -> float:

@@ -41,6 +41,7 @@ class Parts:
         template, faces, colours: the mesh at rest; its last five vertices are the joints, which no face uses.
         shapes: displacement at weight 1 of each of `ARKIT`, calibrated: the artist's divided by ``gains``.
         gains: the artist's displacement over that of the bundled head; a file's weight is a clip's divided by it.
+        standins: for each shape the weights of those that show it: itself, or, where the file lacks it, others.
         eyeballs: 1 for vertices of the left and of the right eyeball.
         landmark_vertices, landmark_weights: the embedding.
         eyes: centres of the eyeballs.
@@ -55,6 +56,7 @@ class Parts:
     colours: Float[np.ndarray, "vertices 3"]
     shapes: Float[np.ndarray, "vertices 3 arkit"]
     gains: Float[np.ndarray, " arkit"]
+    standins: Float[np.ndarray, "arkit arkit"]
     eyeballs: Float[np.ndarray, "vertices 2"]
     landmark_vertices: Int[np.ndarray, "landmarks 3"]
     landmark_weights: Float[np.ndarray, "landmarks 3"]
@@ -76,6 +78,7 @@ class GlbRig(Rig):
     expressions = ARKIT
     uv = None
     identities = 0
+    like = "head"
 
     def __init__(self, parts: Parts, *, name: str, source: Path, jointed: bool, missing: tuple[str, ...]) -> None:
         self.parts, self.source, self.jointed, self.missing = parts, source, jointed, missing
@@ -169,7 +172,8 @@ def animated(rig: GlbRig, clip: MotionClip) -> bytes:
     """The owner's GLB with the clip as its first animation: morph weights on every mesh that has ARKit-named targets,
     the head's turn on its bone (without one on the topmost node), the gaze on eye bones where no shape shows it.
 
-    Weights are the clip's divided by the gains. The head's place is left to the skeleton where one carries it.
+    Weights are the clip's divided by the gains, at most `MOST`. The head's place is left to the skeleton where one
+    carries it.
 
     Raises:
         ValueError: jaw or eye joints move, which the avatar does not have.
@@ -179,7 +183,7 @@ def animated(rig: GlbRig, clip: MotionClip) -> bytes:
             raise ValueError(f"clip: expected no {group} rotation, which rig {rig.name} has no known joint for.")
     document, binary = gltf.chunks(rig.source)
     data, parts, offset = gltf.Accessors(), rig.parts, len(document.get("accessors", []))
-    weights = face.part(clip, "expression") / parts.gains
+    weights = np.minimum(face.part(clip, "expression") @ parts.standins / parts.gains, MOST)
     times = offset + data.add((np.arange(clip.frames) / clip.fps).astype(np.float32)[:, None], "SCALAR", bounds=True)
     samplers: list[dict[str, Any]] = []
     channels: list[dict[str, Any]] = []
