@@ -1,6 +1,7 @@
 """The command line: ``tdmm VERB``. Every verb imports what it needs when it is called."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ app = typer.Typer(
 corpus_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
 app.add_typer(corpus_app, name="corpus")
 
-In = Annotated[Path, typer.Argument(help="A clip, CSV, GLB or video: anything `tdmm convert` reads.")]
+In = Annotated[Path, typer.Argument(help="A clip, CSV, BVH, GLB, AMASS, joints or video: what `tdmm convert` reads.")]
 Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write; the ending decides the format.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Model = Annotated[Path | None, typer.Option("--lm", help="A model folder; without it the bundled nano model.")]
@@ -68,13 +69,15 @@ def animate(
     typer.echo(f"{frames} frames -> {', '.join(map(str, output))}")
 
 
-@app.command(epilog="Example: `tdmm convert take.csv take.glb --rig head`")
+@app.command(epilog="Examples: `tdmm convert take.csv take.glb --rig head`, `tdmm convert walk.bvh walk.npz --fps 30`")
 def convert(
     source: In,
     target: Annotated[Path, typer.Argument(help="Where to write; the ending decides the format.")],
     rig: Annotated[str | None, typer.Option("--rig", help="Move the motion to this rig.")] = None,
     source_rig: Driven = None,
-    fps: Annotated[float | None, typer.Option(help="The rate of a file that states none.")] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="The rate of a file that states none; bodies are resampled to it.")
+    ] = None,
 ) -> None:
     """Between every format and rig; going to another rig prints the residual in millimetres."""
     from tdmm_lm import verbs
@@ -120,7 +123,9 @@ def capture(video: Annotated[Path, typer.Argument(help="A video of one face.")],
 def render(
     file: In,
     output: Out,
-    renderer: Annotated[str, typer.Option(help="A file of tdmm_lm/render: mesh.")] = "mesh",
+    renderer: Annotated[
+        str | None, typer.Option(help="A file of tdmm_lm/render: mesh (faces) or skeleton (bodies).")
+    ] = None,
     audio: Annotated[Path | None, typer.Option(help="Sound to put under the picture.")] = None,
     rig: Annotated[str | None, typer.Option("--rig", help="Show the motion on this rig.")] = None,
     size: Annotated[int, typer.Option(help="Width and height, pixels, even.")] = 512,
@@ -233,7 +238,8 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 def main() -> None:
-    """The user's mistakes end in one line and exit 2; ours in a traceback."""
+    """The user's mistakes end in one line and exit 2; ours in a traceback. Warnings of ours are one line too."""
+    warnings.formatwarning = lambda message, *_, **__: f"note: {' '.join(str(message).split())}\n"
     try:
         app()
     except (

@@ -8,11 +8,12 @@ import numpy as np
 
 from tdmm_lm import bundle, codec, config, formats, rigs
 from tdmm_lm.files import replacing
-from tdmm_lm.motion import MotionClip
+from tdmm_lm.motion import MotionClip, body
 
 SECONDS = (0.2, 10.0)  # how long a performance may be asked to last
 PROMPT_CHARACTERS = 2000
 RENDERED = (".mp4",)
+SHOWN = {"face": "mesh", "body": "skeleton"}  # by which renderer, where none is named
 
 
 def face_codec() -> codec.Codec:
@@ -53,12 +54,10 @@ def check_ending(path: Path) -> None:
         raise ValueError(f"{path}: expected an ending among {', '.join(sorted(known))}, got {path.suffix or 'none'}.")
 
 
-def write(clip: MotionClip, path: Path, rig: rigs.Rig, audio: Path | None = None) -> None:
-    """A clip to any file, pictures included."""
+def write(clip: MotionClip, path: Path, rig: rigs.Rig | None, audio: Path | None = None) -> None:
+    """A clip to any file, pictures included. A body needs no rig."""
     if path.suffix.lower() in RENDERED:
-        from tdmm_lm.render import mesh
-
-        mesh.write(clip, path, rig, audio=audio)
+        config.find("render", SHOWN[clip.modality]).write(clip, path, rig, audio=audio)
     else:
         formats.write(clip, path, rig=rig)
 
@@ -67,6 +66,12 @@ def read(file: Path, source_rig: str | None = None) -> MotionClip:
     """A clip, for the rig that its file names or that the user does."""
     clip = formats.read(file)
     return clip if source_rig is None else dataclasses.replace(clip, rig=source_rig)
+
+
+def _face(clip: MotionClip, file: Path) -> MotionClip:
+    if clip.modality != "face":
+        raise ValueError(f"{file}: expected a face clip, got a {clip.modality} clip; convert and render take those.")
+    return clip
 
 
 def describe(
@@ -78,7 +83,7 @@ def describe(
 
     if question is not None:
         question = check_prompt(question)
-    clip = read(file, source_rig)
+    clip = _face(read(file, source_rig), file)
     model = generate.load(lm or bundle.path("assets/lm"))
     codes = codec.tokenize(face_codec(), clip)
     text = generate.describe(model, codes, question)
@@ -128,9 +133,16 @@ def animate(
 def convert(
     source: Path, target: Path, *, rig: str | None = None, source_rig: str | None = None, fps: float | None = None
 ) -> str:
-    """Between formats, and between rigs through geometry."""
+    """Between formats, and between rigs through geometry; ``fps`` also resamples bodies."""
     check_ending(target)
+    if fps is not None and not 1 <= fps <= 1000:
+        raise ValueError(f"--fps: expected 1 to 1000 Hz, got {fps:g}.")
     clip = formats.read(source, fps=fps)
+    if clip.modality == "body":
+        _no_rig(rig, source_rig)
+        clip = body.resample(clip, clip.fps if fps is None else fps)
+        write(clip, target, None)
+        return f"{clip.frames} frames at {clip.fps:g} Hz -> {target}"
     driven = rigs.load(source_rig or clip.rig)
     line = f"{clip.frames} frames at {clip.fps:g} Hz -> {target}"
     if rig is not None and rig != (source_rig or clip.rig):
@@ -141,6 +153,12 @@ def convert(
         driven, line = wanted, f"{line}; {rig}: residual {residual:.3f} mm mean"
     write(clip, target, driven)
     return line
+
+
+def _no_rig(*names: str | None) -> None:
+    given = [name for name in names if name is not None]
+    if given:
+        raise ValueError(f"--rig: expected none for a body, which moves its own skeleton, got {given[0]!r}.")
 
 
 def tokenize(file: Path, output: Path, *, source_rig: str | None = None) -> str:
@@ -192,7 +210,7 @@ def _observed(clip: MotionClip) -> dict[str, object]:
 
 def observe(file: Path, *, source_rig: str | None = None) -> str:
     """Timed attributes of a clip as JSON."""
-    return json.dumps(_observed(read(file, source_rig)), indent=2)
+    return json.dumps(_observed(_face(read(file, source_rig), file)), indent=2)
 
 
 def capture(video: Path, output: Path) -> str:
@@ -212,7 +230,7 @@ def render(
     file: Path,
     output: Path,
     *,
-    renderer: str = "mesh",
+    renderer: str | None = None,
     audio: Path | None = None,
     rig: str | None = None,
     size: int = 512,
@@ -222,8 +240,16 @@ def render(
         raise ValueError(f"{output}: expected an ending among {', '.join(RENDERED)}, got {output.suffix or 'none'}.")
     if size % 2 or not 64 <= size <= 4096:
         raise ValueError(f"--size: expected an even number of pixels from 64 to 4096, got {size}.")
-    module = config.find("render", renderer)
+    module = None if renderer is None else config.find("render", renderer)
     clip = formats.read(file)
+    module = module or config.find("render", SHOWN[clip.modality])
+    if clip.modality not in module.MODALITIES:
+        known = " or ".join(module.MODALITIES)
+        raise ValueError(f"--renderer {renderer}: expected a {known} clip, got a {clip.modality} clip; leave it out.")
+    if clip.modality == "body":
+        _no_rig(rig)
+        module.write(clip, output, None, audio=audio, size=(size, size))
+        return f"{clip.frames} frames at {clip.fps:g} Hz -> {output}"
     driven = rigs.load(clip.rig)
     if rig is not None and rig != clip.rig:
         from tdmm_lm.geometry import solve

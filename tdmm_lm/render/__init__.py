@@ -1,6 +1,7 @@
 """Clip -> frames. The contract is `Renderer`; every other file is one renderer, named by its file name.
 
-A renderer's file is a module with the two functions of the contract; `find("render", "mesh")` returns it.
+A renderer's file is a module with the contract's names; `find("render", "mesh")` returns it. ``MODALITIES`` says which
+clips it shows: faces on their rig, bodies on their own skeleton (``rig`` is then not needed).
 """
 
 from collections.abc import Iterator
@@ -17,8 +18,11 @@ from tdmm_lm.rigs import Rig
 class Renderer(Protocol):
     """What every file of this folder offers. Sizes are (width, height) in pixels, even; pictures are RGB.
 
-    Both raise ValueError for a clip that is not the rig's, an odd or absurd size, and sound that cannot be read.
+    Both functions raise ValueError for a clip that is not the rig's, an odd or absurd size, and sound that cannot be
+    read.
     """
+
+    MODALITIES: tuple[str, ...]
 
     @staticmethod
     def frames(

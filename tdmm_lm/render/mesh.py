@@ -21,6 +21,7 @@ from tdmm_lm.landmarks import NAMES
 from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.rigs import Rig
 
+MODALITIES = ("face",)
 SIZES = range(32, 4097)  # pixels a side
 BLOCK = 64  # frames posed at once
 BACKGROUND = ("#39424e", "#8795a6")  # bottom, top

@@ -10,7 +10,7 @@ from PIL import Image
 from tdmm_lm import config, video
 from tdmm_lm.flame_file import FlameArrays
 from tdmm_lm.landmarks import NAMES
-from tdmm_lm.motion import MotionClip, face
+from tdmm_lm.motion import MotionClip, body, face
 from tdmm_lm.render import mesh
 from tdmm_lm.rigs import Embedding
 from tdmm_lm.rigs.flame import FlameRig
@@ -154,7 +154,9 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", config.known("render"))
 def test_every_renderer_keeps_the_contract(name: str) -> None:
     module = config.find("render", name)
-    picture, = module.frames(clip(1), ball(), size=(64, 96))
+    bodies = body.assemble(np.zeros((1, 3)), torch.eye(3).repeat(1, 22, 1, 1), fps=20)
+    shown = clip(1) if "face" in module.MODALITIES else bodies
+    picture, = module.frames(shown, ball(), size=(64, 96))
     assert picture.shape == (96, 64, 3)
     assert callable(module.write)
 
