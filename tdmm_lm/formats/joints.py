@@ -6,6 +6,7 @@ Reads ``.npy`` and ``.npz`` (an array ``joints``, and ``fps`` if it is there): 2
 mean bone lengths. Writes the places; ``.joints.npz`` with the rate, ``.npy`` has no room for it.
 """
 
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,14 @@ MODALITIES = ("body",)
 COUNTS = (22, 24, 52, 55)
 LEG_METRES = (0.3, 1.5)  # from hip to ankle along the bones: a child's, a giant's
 MOST_FRAMES = 1_000_000
+MOST_METRES = 1e4  # from the origin
+MAGIC = b"\x93NUMPY"
 
 
 def sniff(head: bytes, path: Path) -> bool:
     held = npz.names(path) if head.startswith(b"PK") else ()
     other = flame.has_expression(set(held)) or smpl.is_body(held) or "format_version" in held
-    return head.startswith(b"\x93NUMPY") or ("joints" in held and not other)
+    return head.startswith(MAGIC) or ("joints" in held and not other)
 
 
 def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
@@ -58,6 +61,8 @@ def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
         if not places.isfinite().all():
             frame = int((~places.isfinite()).flatten(1).any(1).nonzero()[0, 0])
             raise ValueError(f"joints: expected finite places, got NaN or infinity at frame {frame}.")
+        if places.abs().max() > MOST_METRES:
+            raise ValueError(f"joints: expected metres, places within {MOST_METRES:g} m, got {places.abs().max():.3g}.")
         rest = skeleton.measured(places)
         leg = rest.lengths[[body.JOINTS.index("left_knee"), body.JOINTS.index("left_ankle")]].sum()
         if not LEG_METRES[0] <= leg <= LEG_METRES[1]:
@@ -86,10 +91,12 @@ def write(clip: MotionClip, path: str | Path, *, rig: Rig | None = None) -> None
 
 def _array(path: Path) -> tuple[np.ndarray, float | None]:
     """The array and the rate that its file states, if any."""
-    if not npz.names(path):
+    with path.open("rb") as file:
+        alone = file.read(len(MAGIC)) == MAGIC
+    if alone:
         try:  # mapped, so that nothing larger than the file is made
             return np.load(path, mmap_mode="r", allow_pickle=False), None
-        except (ValueError, EOFError, OSError) as error:
+        except (ValueError, EOFError, OSError, OverflowError, tokenize.TokenError) as error:  # of broken headers
             said = " ".join(str(error).split())[:80]
             raise ValueError(f"{path}: expected an array of joints, got none or a damaged one ({said}).") from None
     held = npz.arrays(path, ["joints", *({"fps"} & set(npz.names(path)))])

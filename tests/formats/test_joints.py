@@ -89,6 +89,7 @@ def test_our_clip_file_holds_bodies_exactly(tmp_path):
         (np.zeros(5), r"got \(5,\)"),
         (np.float32(3), "expected an array of joints|got"),
         (np.array(["a"]), "expected numbers, got <U1"),
+        (1e30 * skeleton.joints(dancing()).numpy(), "expected metres, places within 10000 m, got"),
         (np.zeros((5, 22, 3)), "expected bones with a length|expected metres|without length"),
         (1000 * skeleton.joints(dancing()).numpy(), r"expected metres, legs of 0.3 to 1.5 m, got 8\d\d; scale"),
         (np.where(np.eye(30)[7][:, None, None], np.nan, skeleton.joints(dancing()).numpy()), "NaN or .* at frame 7"),
@@ -118,6 +119,13 @@ def test_pickles_and_cut_files_are_refused(tmp_path, monkeypatch):
         (tmp_path / "b.npy").write_bytes(whole[:size])
         with pytest.raises(ValueError, match="expected an array of joints, got none or a damaged one"):
             formats.read(tmp_path / "b.npy", fps=20)
+    formats.write(dancing(), tmp_path / "c.joints.npz")
+    (tmp_path / "c.joints.npz").write_bytes((tmp_path / "c.joints.npz").read_bytes()[:700])
+    with pytest.raises(ValueError, match="expected a numpy archive, got none or one that is cut off"):
+        formats.read(tmp_path / "c.joints.npz")
+    (tmp_path / "d.npy").write_bytes(whole.replace(b"'shape': (", b"'shape': ((", 1))
+    with pytest.raises(ValueError, match="expected an array of joints, got none or a damaged one"):
+        formats.read(tmp_path / "d.npy", fps=20)
     monkeypatch.setattr(joints, "MOST_FRAMES", 10)
     (tmp_path / "b.npy").write_bytes(whole)
     with pytest.raises(ValueError, match="expected at most 10 frames, got 30"):
