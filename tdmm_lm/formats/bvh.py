@@ -278,14 +278,14 @@ def _numbers(values: Float[np.ndarray, " 3"]) -> str:
 
 
 def _angles(matrix: Float[np.ndarray, "frames joints 3 3"]) -> Float[np.ndarray, "frames joints 3"]:
-    """Yaw, pitch, roll in radians (`tdmm_lm.rotations.euler_yxz_to_matrix`) without jumps of a whole turn; where
-    pitch is a right angle the roll is zero."""
-    sine = (-matrix[..., 1, 2]).clip(-1, 1)
-    locked = np.abs(sine) > 1 - 1e-9
-    flat = np.hypot(matrix[..., 1, 0], matrix[..., 1, 1])
-    pitch = np.arctan2(sine, flat)
-    yaw = np.where(
-        locked, np.arctan2(-matrix[..., 2, 0], matrix[..., 0, 0]), np.arctan2(matrix[..., 0, 2], matrix[..., 2, 2])
-    )
-    roll = np.where(locked, 0, np.arctan2(matrix[..., 1, 0], matrix[..., 1, 1]))
+    """Yaw, pitch, roll in radians (`tdmm_lm.rotations.euler_yxz_to_matrix`) without jumps of a whole turn.
+
+    Where pitch nears a right angle yaw is ill-defined; roll and pitch are measured on what is left after that very yaw,
+    so that together they are the rotation all the same.
+    """
+    yaw = np.arctan2(matrix[..., 0, 2], matrix[..., 2, 2])
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    left = cos[..., None] * matrix[..., 0, :] - sin[..., None] * matrix[..., 2, :]  # first row of Rx @ Rz
+    roll = np.arctan2(-left[..., 1], left[..., 0])
+    pitch = np.arctan2(-matrix[..., 1, 2], sin * matrix[..., 0, 2] + cos * matrix[..., 2, 2])
     return np.unwrap(np.stack([yaw, pitch, roll], -1), axis=0)

@@ -368,4 +368,4 @@ def test_angles_that_lock_come_back(tmp_path):
     clip = body.assemble(np.zeros((3, 3)), turns, fps=20)
     formats.write(clip, tmp_path / "a.bvh")
     back = formats.read(tmp_path / "a.bvh")
-    np.testing.assert_allclose(body.local_rotations(back), turns, atol=2e-5)
+    np.testing.assert_allclose(body.local_rotations(back), turns, atol=1e-6)
