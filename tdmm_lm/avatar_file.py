@@ -41,7 +41,7 @@ class Avatar:
         carried: how much of a vertex each of `BONES` carries, 0..1.
         bones: the node of each of `BONES`, -1 where there is none; the head's may be a neck or the topmost node.
         jointed: whether the head's node hangs on others of a skeleton, so that its place is theirs to say.
-        places: where these nodes lie.
+        places: where these nodes lie; NaN where there is none, or none but the topmost.
         missing: names of `ARKIT` that no target has.
     """
 
@@ -123,7 +123,7 @@ def _read(document: dict[str, Any], binary: bytes) -> Avatar:
             f"expected a head with at least {LEAST} ARKit-named morph targets, {', '.join(NEEDED)} among them, "
             f"got {len(have)}; missing: {named}."
         )
-    bones, jointed = _bones(document, shown, faced)
+    bones, named, jointed = _bones(document, shown, faced)
     below = np.array([[bone >= 0 and bone in _line(document, node) for bone in bones] for node in range(len(world))])
     parts = []
     for node in shown:
@@ -140,7 +140,8 @@ def _read(document: dict[str, Any], binary: bytes) -> Avatar:
     if not np.isfinite(points).all() or not np.isfinite(shapes).all():
         raise ValueError("expected finite vertices, got NaN or infinity.")
     kept, faces = _welded(points, shapes, faces)
-    places = np.stack([world[bone][:3, 3] if bone >= 0 else np.zeros(3) for bone in bones])
+    places = np.stack([world[bone][:3, 3] if bone >= 0 else np.full(3, np.nan) for bone in bones])
+    places[0] = places[0] if named else np.nan
     return Avatar(
         points[kept], faces, colours[kept], shapes[kept], carried[kept], bones, jointed, places, missing
     )
@@ -179,8 +180,8 @@ def _words(node: dict[str, Any]) -> list[str]:
     return [word for word in re.split(r"[^a-z]+", split.lower()) if word]
 
 
-def _bones(document: dict[str, Any], shown: list[int], faced: list[int]) -> tuple[tuple[int, int, int], bool]:
-    """The nodes of `BONES` and whether the head's is jointed."""
+def _bones(document: dict[str, Any], shown: list[int], faced: list[int]) -> tuple[tuple[int, int, int], bool, bool]:
+    """The nodes of `BONES`, whether the head's is one by its name, and whether it is jointed."""
     nodes = document["nodes"]
     joints: list[int] = []
     for node in faced:
@@ -192,13 +193,11 @@ def _bones(document: dict[str, Any], shown: list[int], faced: list[int]) -> tupl
                  and not {"end", "top", "tail"} & set(_words(nodes[n]))]
         if found:
             break
-    head = found[0] if found else -1
-    line = _line(document, head)[1:] if found else []
+    head = found[0] if found else _line(document, faced[0])[-1]
+    line = _line(document, head)[1:]
     jointed = any(node in joints for node in line) or any(
         {"neck", "spine", "chest", "hips", "pelvis"} & set(_words(nodes[node])) for node in line
     )
-    if head < 0:
-        head = _line(document, faced[0])[-1]
     eyes: dict[str, int] = {}
     everyone = [n for node in shown for n in _line(document, node)] + [
         joint for skin in document.get("skins", []) for joint in skin["joints"]
@@ -208,7 +207,7 @@ def _bones(document: dict[str, Any], shown: list[int], faced: list[int]) -> tupl
         sides = {_SIDES[word] for word in words if word in _SIDES}
         if {"eye", "eyeball"} & set(words) and len(sides) == 1 and not _NOT_EYEBALLS & set(words) and node != head:
             eyes.setdefault(sides.pop(), node)
-    return (head, eyes.get("left", -1), eyes.get("right", -1)), jointed
+    return (head, eyes.get("left", -1), eyes.get("right", -1)), bool(found), jointed
 
 
 def _part(

@@ -7,12 +7,14 @@ import io
 import re
 
 import numpy as np
+import torch
 from PIL import Image
 from scipy.spatial import cKDTree
 
 from tdmm_lm import gltf
 from tdmm_lm.motion import face
 from tdmm_lm.motion.face import ARKIT
+from tdmm_lm.rigs import Embedding
 
 PIXELS = 512
 GAINS = {"jawOpen": 0.6, "mouthSmileLeft": 1.4, "mouthSmileRight": 1.4, "browInnerUp": 0.6, "mouthPucker": 1.4,
@@ -92,9 +94,10 @@ def write(
     moved = sum(np.linalg.norm(delta, axis=1) for delta in deltas.values())
     skin, rest = _split(rig.faces, eyed, moved, len(points))
     front = (points[skin][:, :, 2] > 0.02).all(1)
+    inner = [name for name in ("jawOpen", "jawForward", "jawLeft", "jawRight", "tongueOut") if name in deltas]
     children = [
         node("Face", mesh=mesh("Face", (skin[front], skin[~front]), skull, list(deltas))),
-        node("Teeth", mesh=mesh("Teeth", (rest,), skull, ["jawOpen", "jawForward", "jawLeft", "jawRight"])),
+        node("Teeth", mesh=mesh("Teeth", (rest,), skull, inner)),
     ]
     looks = [name for name in deltas if name.startswith("eyeLook")]
     for eye, side in enumerate(("Left", "Right")):
@@ -119,20 +122,37 @@ def write(
     }
     if skinned:
         bind = np.tile(np.eye(4, dtype=np.float32), (2, 1, 1))
-        bind[0, :3, 3] = -np.array(at(np.array([0, -0.1, 0]) - skull))  # the mesh's origin is the skull
+        # the mesh's origin is the skull: its joints bind where they rest from there
+        bind[:, :3, 3] = -np.array([at(np.array([0, -0.1, 0]) - skull), at([0, 0, 0])])
         document["skins"] = [{
             "joints": [neck, head], "inverseBindMatrices": data.add(bind.transpose(0, 2, 1).reshape(2, 16), "MAT4"),
         }]
-        nodes[children[0]]["skin"] = 0
-        children_of = nodes[head]["children"]
-        children_of.remove(children[0])
+        nodes[children[0]]["skin"] = 0  # whose own place then says nothing
         document["scenes"][0]["nodes"].append(children[0])
+        nodes[head]["children"] = children[1:]
     image = io.BytesIO()
     Image.fromarray(picture).save(image, "PNG")
     view = data._view(np.frombuffer(image.getvalue(), np.uint8), None)
     document["images"] = [{"bufferView": view, "mimeType": "image/png"}]
     path.write_bytes(data.finish(document))
     return points
+
+
+def marked(rig):
+    """In place of `sight.landmark`, for avatars that have the very shape of ``rig``: its landmarks, no eyes needed."""
+    def landmark(vertices, faces, opened, like, model):
+        row = torch.zeros(2, 70)
+        row[1, ARKIT.index("jawOpen")] = 0.5
+        rest, wide = rig.vertices(row).numpy()
+        drop = [np.linalg.norm(b - a, axis=1) for a, b in ((vertices, opened), (rest, wide))]
+        mine, theirs = (
+            np.concatenate([points, 0.01 * (size / size.max())[:, None]], 1)
+            for points, size in zip((vertices, rest), drop)
+        )
+        corners = cKDTree(mine).query(theirs[rig.landmarks.vertices])[1]
+        return Embedding(corners, rig.landmarks.weights)
+
+    return landmark
 
 
 def _atlas(points, ball, centres, rig):

@@ -81,3 +81,58 @@ def test_accessors_stay_inside_the_buffer(change, message):
     }
     with pytest.raises(ValueError, match=message):
         gltf.array(document, bytes(8), 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale"), [("uint8", 255), ("int8", 127), ("uint16", 65535), ("int16", 32767), ("float32", 1)]
+)
+def test_rows_of_any_kind_strided_and_normalized(kind, scale):
+    values = np.array([[0, 1, 2], [3, 4, 100]], kind)
+    padded = b"".join(row.tobytes() + b"\7" * 5 for row in values)
+    document = {
+        "accessors": [{
+            "componentType": {k.name: n for n, k in gltf.READ.items()}[kind], "count": 2, "type": "VEC3",
+            "bufferView": 0, "byteOffset": 3, "normalized": kind != "float32",
+        }],
+        "bufferViews": [{"buffer": 0, "byteOffset": 1, "byteStride": values[0].nbytes + 5}],
+        "buffers": [{}],
+    }
+    got = gltf.rows(document, bytes(4) + padded, 0)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, values / scale, rtol=1e-6)
+
+
+def test_sparse_rows_come_back(tmp_path):
+    data = gltf.Accessors()
+    rows = np.zeros((50, 3), np.float32)
+    rows[[3, 40]] = [[1, 2, 3], [4, 5, 6]]
+    data.sparse(rows)
+    (tmp_path / "a.glb").write_bytes(data.finish({}))
+    np.testing.assert_array_equal(gltf.rows(*gltf.chunks(tmp_path / "a.glb"), 0), rows)
+
+
+def test_more_arrays_behind_those_that_are_there(tmp_path):
+    old, new = gltf.Accessors(), gltf.Accessors()
+    first, second = np.ones((3, 1), np.float32), np.arange(8, dtype=np.float32).reshape(2, 4)
+    old.add(first, "SCALAR")
+    number = 1 + new.add(second, "VEC4")
+    (tmp_path / "a.glb").write_bytes(old.finish({"asset": {"version": "2.0"}}))
+    (tmp_path / "b.glb").write_bytes(gltf.packed(*new.into(*gltf.chunks(tmp_path / "a.glb"))))
+    document, binary = gltf.chunks(tmp_path / "b.glb")
+    np.testing.assert_array_equal(gltf.array(document, binary, 0), first)
+    np.testing.assert_array_equal(gltf.array(document, binary, number), second)
+    assert document["asset"] == {"version": "2.0"}
+
+
+def test_nodes_stand_where_their_parents_put_them():
+    document = {"nodes": [
+        {"translation": [1, 0, 0]},
+        {"scale": [2, 2, 2], "rotation": [0, 0, 0.7071067811865476, 0.7071067811865476], "children": [0]},
+        {"matrix": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 5, 6, 7, 1], "children": [1]},
+    ]}
+    np.testing.assert_allclose(gltf.world(document)[0][:3, 3], [5, 8, 7], atol=1e-12)
+    assert gltf.parents(document) == [1, 2, -1]
+    with pytest.raises(ValueError, match="got node 0 below two others"):
+        gltf.parents({"nodes": [{}, {"children": [0]}, {"children": [0]}]})
+    with pytest.raises(ValueError, match="below itself"):
+        gltf.parents({"nodes": [{"children": [1]}, {"children": [0]}]})

@@ -25,8 +25,8 @@ def same_code(model: codec.Codec, heads: Mapping[str, Rig], clips: Sequence[Moti
     Each clip is measured on its own rig, solved onto every one of ``heads`` and read back. Figures: ``same_code``, the
     share of frames whose codes are the same among all heads; the like for pairs and, as ``source``, for the clip's own
     rig; how far each head's reading is from the source's (millimetres by region, degrees of gaze); ``residual_mm_*``,
-    how far the landmarks of its surface are from where the motion wants them; ``changed_by_*``, the share of codes that change on any
-    head if this region alone is read from it.
+    how far the landmarks of its surface are from where the motion wants them; ``changed_by_*``, the share of codes
+    that change on any head if this region alone is read from it.
 
     Raises:
         ValueError: no heads or no clips.

@@ -28,7 +28,7 @@ from tdmm_lm.avatar_file import Avatar
 from tdmm_lm.geometry import measure, sight, solve
 from tdmm_lm.motion import face
 from tdmm_lm.motion.face import ARKIT
-from tdmm_lm.rigs import Rig, glb
+from tdmm_lm.rigs import Embedding, Rig, glb
 
 UNITS = {"metres": 1.0, "centimetres": 0.01, "millimetres": 0.001, "inches": 0.0254}
 APART = (0.04, 0.09)  # metres between the eyes of anybody
@@ -162,6 +162,14 @@ def _parts(head: _Head, avatar: Avatar, model: Path) -> glb.Parts:
     opened = head.points + 0.5 * head.shapes[:, :, _JAW]
     marks = sight.landmark(head.points[kept], compact.reshape(-1, 3), opened[kept], places, model)
 
+    marks = Embedding(kept[marks.vertices], marks.weights)
+    tongue = np.linalg.norm(head.shapes[:, :, ARKIT.index("tongueOut")], axis=1)
+    if tongue.any():  # out of sight, but known by its shape
+        tip, place = int(tongue.argmax()), landmarks.NAMES.index("tongue_tip")
+        triangle = head.faces[(head.faces == tip).any(1)][0]
+        marks.vertices[place] = np.roll(triangle, -int(np.flatnonzero(triangle == tip)[0]))
+        marks.weights[place] = 1, 0, 0
+
     shapes, turned = head.shapes.copy(), np.zeros(2, np.int64)
     joints = _joints(head, avatar, eyes, like)
     lone = np.zeros((5, 3, len(ARKIT)), np.float32)
@@ -169,7 +177,7 @@ def _parts(head: _Head, avatar: Avatar, model: Path) -> glb.Parts:
         "template": np.concatenate([head.points, joints]).astype(np.float32), "faces": head.faces,
         "colours": np.concatenate([head.colours, np.full((5, 3), 0.5)]).astype(np.float32),
         "eyeballs": np.concatenate([balls, np.zeros((5, 2))]).astype(np.float32),
-        "landmark_vertices": kept[marks.vertices].astype(np.int64),
+        "landmark_vertices": marks.vertices.astype(np.int64),
         "landmark_weights": marks.weights.astype(np.float32), "eyes": eyes.astype(np.float32),
         "pivot": joints[0].astype(np.float32), "to_rig": head.to_rig, "bones": np.array(avatar.bones, np.int64),
     }
