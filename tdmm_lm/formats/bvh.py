@@ -16,6 +16,7 @@ from typing import TextIO
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
 from tdmm_lm import files
 from tdmm_lm.geometry import hierarchy
@@ -218,7 +219,6 @@ def _cut(file: TextIO) -> str:
 def _loaded(plain: Path, joints: list[_Joint]) -> hierarchy.Hierarchy:
     try:
         from pymotion.io.bvh import BVH
-        from pymotion.rotations import quat_np
     except ImportError as error:
         raise ValueError(f"BVH input needs upc-pymotion ({error}); pip install upc-pymotion.") from None
     loader = BVH()
@@ -226,12 +226,15 @@ def _loaded(plain: Path, joints: list[_Joint]) -> hierarchy.Hierarchy:
         loader.load(str(plain))
     except ValueError as error:
         raise ValueError(f"expected numbers in every frame ({error}).") from None
-    bad = ~(np.isfinite(loader.data["rotations"]) & np.isfinite(loader.data["positions"])).all((1, 2))
+    degrees, places, offsets = (loader.data[name] for name in ("rotations", "positions", "offsets"))
+    bad = ~(np.isfinite(degrees) & np.isfinite(places)).all((1, 2))
     if bad.any():
         raise ValueError(f"frame {int(np.flatnonzero(bad)[0])}: expected finite numbers, got NaN or infinity.")
-    quaternions, places, _, offsets, _, _ = loader.get_data()
     parents = [joint.parent for joint in joints]
-    all_places, all_turns = hierarchy.world(parents, places, quat_np.to_matrix(quaternions))
+    turns = np.empty((*degrees.shape, 3))
+    for joint, order in enumerate(loader.data["rot_order"]):  # several times as fast as the library's own quaternions
+        turns[:, joint] = Rotation.from_euler("".join(order).upper(), degrees[:, joint], degrees=True).as_matrix()
+    all_places, all_turns = hierarchy.world(parents, places, turns)
     # a joint with places of its own has those instead of its offset
     rest = np.concatenate([offsets[:1], places[:, 1:].mean(0)])
     unturned = np.tile(np.eye(3), (len(joints), 1, 1))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
 from tdmm_lm import joint_names
 from tdmm_lm.motion import MotionClip, body
@@ -238,8 +239,6 @@ def _about(axis: Float[np.ndarray, " 3"], angle: float) -> Float[np.ndarray, "3 
 
 def _mean_twist(local: Float[np.ndarray, "frames 3 3"], axis: Float[np.ndarray, " 3"]) -> float:
     """The mean turn about an axis, radians, of rotations taken apart as swing after twist."""
-    from scipy.spatial.transform import Rotation
-
     axis = axis / np.linalg.norm(axis)
     quaternion = Rotation.from_matrix(local).as_quat()  # real part last
     half = np.stack([quaternion[:, 3], quaternion[:, :3] @ axis], 1)
