@@ -27,6 +27,7 @@ RigName = Annotated[str, typer.Option("--rig", help="head (bundled), ict (scanne
 Driven = Annotated[
     str | None, typer.Option("--from", help="The rig that the file drives, where it is your own (a FLAME folder).")
 ]
+CodecFolder = Annotated[Path | None, typer.Option(help="Folder of the codec; the bundled one of the modality.")]
 Changes = Annotated[list[str] | None, typer.Argument(help="Settings to change: key.sub=value.")]
 
 
@@ -86,21 +87,24 @@ def convert(
 
 
 @app.command(epilog="Example: `tdmm tokenize clip.npz -o codes.json`")
-def tokenize(file: In, output: Out, source_rig: Driven = None) -> None:
-    """Clip -> codes, as JSON."""
+def tokenize(file: In, output: Out, source_rig: Driven = None, codec: CodecFolder = None) -> None:
+    """Clip of a face or a body -> codes, as JSON."""
     from tdmm_lm import verbs
 
-    typer.echo(verbs.tokenize(file, output, source_rig=source_rig))
+    typer.echo(verbs.tokenize(file, output, source_rig=source_rig, codec_folder=codec))
 
 
 @app.command(epilog="Example: `tdmm detokenize codes.json -o clip.npz`")
 def detokenize(
-    file: Annotated[Path, typer.Argument(help="What `tdmm tokenize` wrote.")], output: Out, rig: RigName = "head"
+    file: Annotated[Path, typer.Argument(help="What `tdmm tokenize` wrote.")],
+    output: Out,
+    rig: Annotated[str | None, typer.Option(help="Head that a face shall move: head, ict, or a folder.")] = None,
+    codec: CodecFolder = None,
 ) -> None:
     """Codes -> clip, in any format."""
     from tdmm_lm import verbs
 
-    typer.echo(verbs.detokenize(file, output, rig=rig))
+    typer.echo(verbs.detokenize(file, output, rig=rig, codec_folder=codec))
 
 
 @app.command(epilog="Example: `tdmm observe talk.mp4`")

@@ -27,8 +27,8 @@ def run(output: Path) -> None:
     from tdmm_lm.render import mesh
 
     say = Console(highlight=False).print
-    rig, network = rigs.load("head"), verbs.face_codec()
-    model = generate.load(bundle.path("assets/lm"))
+    rig, model = rigs.load("head"), generate.load(bundle.path("assets/lm"))
+    network = model.codec()
     made: dict[str, object] = {}
 
     sample = sorted(bundle.path("assets/samples").glob("*.npz"))[0]

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from tdmm_lm import bundle, codec, config, formats, rigs
 from tdmm_lm.files import replacing
@@ -14,10 +15,6 @@ SECONDS = (0.2, 10.0)  # how long a performance may be asked to last
 PROMPT_CHARACTERS = 2000
 RENDERED = (".mp4",)
 SHOWN = {"face": "mesh", "body": "skeleton"}  # by which renderer, where none is named
-
-
-def face_codec() -> codec.Codec:
-    return codec.load(bundle.path("tokenizers/face"))
 
 
 def check_prompt(text: str) -> str:
@@ -85,7 +82,7 @@ def describe(
         question = check_prompt(question)
     clip = _face(read(file, source_rig), file)
     model = generate.load(lm or bundle.path("assets/lm"))
-    codes = codec.tokenize(face_codec(), clip)
+    codes = codec.tokenize(model.codec(), clip)
     text = generate.describe(model, codes, question)
     return json.dumps({"text": text, "observed": _observed(clip)}, indent=2) if as_json else text
 
@@ -120,9 +117,9 @@ def animate(
         from tdmm_lm.lm import generate
 
         prompt = check_prompt(text)
-        network = face_codec()
-        frames = frames_of(seconds, network.code_fps)
         model = generate.load(lm or bundle.path("assets/lm"))
+        network = model.codec()
+        frames = frames_of(seconds, network.code_fps)
         codes = generate.perform(model, prompt, frames=frames, seed=seed)
         clip = codec.detokenize(network, codes, target)
     for path in outputs:
@@ -161,19 +158,22 @@ def _no_rig(*names: str | None) -> None:
         raise ValueError(f"--rig: expected none for a body, which moves its own skeleton, got {given[0]!r}.")
 
 
-def tokenize(file: Path, output: Path, *, source_rig: str | None = None) -> str:
+def tokenize(file: Path, output: Path, *, source_rig: str | None = None, codec_folder: Path | None = None) -> str:
     """Codes as JSON, with what is needed to decode them."""
     if output.suffix != ".json":
         raise ValueError(f"{output}: expected an ending .json, got {output.suffix or 'none'}.")
     clip = read(file, source_rig)
-    network = face_codec()
-    codes = codec.tokenize(network, clip)
+    folder = codec_folder or bundle.path(f"tokenizers/{clip.modality}")
+    network = codec.load(folder)
+    rows = codec.rows(network, clip)
+    codes = network.encode(torch.from_numpy(rows)[None])[0]
     about = {
         "format_version": 1,
-        "modality": "face",
+        "modality": clip.modality,
         "code_fps": network.code_fps,
         "books": network.books,
-        "codec_sha256": codec.weights_sha256(bundle.path("tokenizers/face")),
+        "frames": len(rows),
+        "codec_sha256": codec.weights_sha256(folder),
         "codes": codes.tolist(),
     }
     with replacing(output) as path:
@@ -181,23 +181,34 @@ def tokenize(file: Path, output: Path, *, source_rig: str | None = None) -> str:
     return f"{len(codes)} codes -> {output}"
 
 
-def detokenize(file: Path, output: Path, *, rig: str = "head") -> str:
+def detokenize(file: Path, output: Path, *, rig: str | None = None, codec_folder: Path | None = None) -> str:
     """A clip from what `tokenize` wrote."""
     check_ending(output)
     try:
         about = json.loads(file.read_text())
-        codes, made_by = np.asarray(about["codes"]), about["codec_sha256"]
+        codes, made_by, modality = np.asarray(about["codes"]), about["codec_sha256"], about["modality"]
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError):
         raise ValueError(
-            f"{file}: expected JSON with `codes` and `codec_sha256`, as `tdmm tokenize` writes it."
+            f"{file}: expected JSON with `codes`, `modality` and `codec_sha256`, as `tdmm tokenize` writes it."
         ) from None
     if codes.ndim != 2 or codes.dtype.kind != "i" or not len(codes):
         raise ValueError(f"{file}: codes: expected whole numbers (frames, books), got {codes.dtype} {codes.shape}.")
-    ours = codec.weights_sha256(bundle.path("tokenizers/face"))
+    if modality not in ("face", "body"):
+        raise ValueError(f"{file}: modality: expected face or body, got {modality!r}.")
+    folder = codec_folder or bundle.path(f"tokenizers/{modality}")
+    ours = codec.weights_sha256(folder)
     if made_by != ours:
-        raise ValueError(f"{file}: codes were made by codec {str(made_by)[:12]}, this is {ours[:12]}; tokenize again.")
-    target = rigs.load(rig)
-    clip = codec.detokenize(face_codec(), codes, target)
+        raise ValueError(
+            f"{file}: codes were made by codec {str(made_by)[:12]}, this is {ours[:12]}; tokenize again."
+        )
+    if modality == "body":
+        _no_rig(rig)
+    target = rigs.load(rig or "head") if modality == "face" else None
+    clip = codec.detokenize(codec.load(folder), codes, target)
+    frames = about.get("frames", clip.frames)
+    if not isinstance(frames, int) or not 0 < frames <= clip.frames:
+        raise ValueError(f"{file}: frames: expected 1 to {clip.frames}, got {frames!r}.")
+    clip = dataclasses.replace(clip, values=clip.values[:frames])
     write(clip, output, target)
     return f"{clip.frames} frames -> {output}"
 

@@ -21,6 +21,7 @@ class ModelSettings(codec.ModelSettings):
     books: int = Field(4, gt=0)
     codebook_size: int = Field(512, gt=1)
     decay: float = Field(0.99, gt=0, lt=1)  # of the codebooks' moving averages
+    rotation_trick: bool = False  # gradients turned and scaled onto the code (Fifty et al. 2024), not passed straight
     dead_below: float = Field(0.1, ge=0)  # a code used less often than this (moving average a batch) is replaced
     dropout: bool = True  # leave out the last books at random in training
 
@@ -32,7 +33,7 @@ class Quantizer(ResidualVQ, codec.Quantizer):
         super().__init__(
             dim=settings.code_dim, num_quantizers=settings.books, codebook_size=settings.codebook_size,
             decay=settings.decay, kmeans_init=True, threshold_ema_dead_code=settings.dead_below, commitment_weight=1.0,
-            rotation_trick=False, quantize_dropout=settings.dropout and settings.books > 1,
+            rotation_trick=settings.rotation_trick, quantize_dropout=settings.dropout and settings.books > 1,
         )
         self.books, self.size = settings.books, settings.codebook_size
 

@@ -65,6 +65,13 @@ def reconstruction(
                 peer=f"k-means {len(centres)}, frame by frame", peer_value=peer, ratio=peer / value,
             )
             figures[f"mean_frame_{named}"] = figure(mean, unit, n=frames)
+    for books in range(1, model.books):
+        for source, clips in tests.items():
+            away = [modality.errors(rows, first_books(model, rows, books))[modality.MAIN] for rows in clips]
+            figures[f"books{books}_{modality.key(source, modality.MAIN)}"] = figure(
+                float(torch.cat(away).mean()), modality.UNITS[modality.MAIN], n=sum(map(len, away)),
+                interval=interval([float(clip.mean()) for clip in away]),
+            )
     used, total = (counts > 0).sum(-1), int(counts[0].sum())
     share = counts[0] / counts[0].sum()
     entropy = -(share * share.clamp_min(1e-12).log()).sum()
@@ -72,6 +79,12 @@ def reconstruction(
     figures["codes_used_share"] = figure(float(used.min()) / model.codebook_size, "share of codes", n=total)
     figures["perplexity"] = figure(float(entropy.exp()), "codes", n=total)
     return figures
+
+
+def first_books(model: codec.Codec, rows: Rows, books: int) -> Rows:
+    """Rows out of the first books of a residual codec alone."""
+    codes = model.encode(rows[None])[..., :books]
+    return model.restore(model.decoder(model.quantizer.vectors(codes)))[0][: len(rows)]
 
 
 def interval(values: list[float]) -> tuple[float, float]:

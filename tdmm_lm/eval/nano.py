@@ -35,7 +35,7 @@ class Bench:
 def load(folder: Path | None = None) -> Bench:
     """The bundled model, or the one in ``folder``."""
     lm = generate.load(folder or bundle.path("assets/lm"))
-    return Bench(lm, codec.load(bundle.path("tokenizers/face")), rigs.load("head"))
+    return Bench(lm, lm.codec(), rigs.load("head"))
 
 
 def share(hits: Sequence[bool], **more: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tdmm_lm import codec
+from tdmm_lm import bundle, codec
 from tdmm_lm.lm import data, tasks, vocab
 from tdmm_lm.lm.grammar import Answer, Ask, Masks
 from tdmm_lm.lm.grammar import lark as lark_grammar
@@ -42,8 +42,16 @@ class LM:
     masks: Masks
     folder: Path
 
-    def codec_folder(self, modality: str = "face") -> Path:
-        return self.folder / self.vocab[modality].codec
+    def codec(self, modality: str = "face") -> codec.Codec:
+        """The codec that the model was trained with: the one in its folder, else the bundled one if it is the same.
+
+        Raises:
+            ValueError: neither is.
+        """
+        inside = self.folder / self.vocab[modality].codec
+        found = inside if inside.is_dir() else bundle.path(f"tokenizers/{modality}")
+        vocab.match(self.vocab, modality, codec.weights_sha256(found), str(found))
+        return codec.load(found)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,13 @@
     metrics(data)                         -> {group: matrix L}: the error e of a group's features weighs |L e|
     LOSSES, losses(error)                 error of features (b, t, features) -> {name: scalar}, differentiable
     UNITS, errors(before, after)          rows -> {name: per frame}: what the report says
+    MAIN                                  the error that stands for all in a comparison
+    key(source, error)                    what the report calls the error on a source
+    drawn(rows)                           -> points (frames, points, 2) and lines between them: for the picture
     closing(codec, data, seed)            -> more figures of the trained codec
     licences(data)                        -> what the examples may be used for
 
-A source is a word that the modality's file knows, or a folder of motion files of the user's, read as they are.
+A source is a word that the file knows, or a folder of motion files of the user's, read as they are.
 """
 
 import zlib
@@ -19,7 +22,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from tdmm_lm import formats
+from tdmm_lm import bundle, formats
 from tdmm_lm.config import Settings
 from tdmm_lm.motion import MotionClip
 
@@ -45,6 +48,21 @@ def check_shares(shares: Mapping[str, float], known: tuple[str, ...]) -> None:
             raise ValueError(f"data.shares.{name}: expected a number above 0, got {share}.")
         if name not in known and not Path(name).is_dir():
             raise ValueError(f"data.shares: expected one of {', '.join(known)} or a folder of clips, got {name!r}.")
+
+
+def real_data(source: str) -> Path:
+    """The folder of real data.
+
+    Raises:
+        ValueError: $TDMM_DATA names none.
+    """
+    where = bundle.data()
+    if where is None:
+        raise ValueError(
+            f"data.shares: {source}: expected $TDMM_DATA to name the folder of real data; set it, or leave the source "
+            "out."
+        )
+    return where
 
 
 def folder(path: str | Path, modality: str, split: str) -> Iterator[MotionClip]:

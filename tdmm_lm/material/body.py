@@ -12,18 +12,19 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from tdmm_lm import bundle, codec, config, material
+from tdmm_lm import codec, config, material, rotations
 from tdmm_lm.corpus import mocap
 from tdmm_lm.geometry import humanml3d
 from tdmm_lm.geometry.humanml3d import FEATURES
 from tdmm_lm.material import Rows
 from tdmm_lm.motion import MotionClip, body
 from tdmm_lm.report import figure
-from tdmm_lm.rigs import skeleton
 
+MODALITY: codec.Modality = "body"
 GROUPS = {"motion": 263}
 LOSSES = ("joints", "contacts", "foot_velocity", "heading")
 UNITS = {"mpjpe_mm": "mm mean", "world_mpjpe_mm": "mm mean", "heading_deg": "degrees mean", "root_mm": "mm mean"}
+MAIN = "mpjpe_mm"
 SOURCES = ("cmu",)
 WINDOW = 196  # frames, the longest clip of the standard evaluation: world errors are of pieces so long
 FEET = tuple(body.JOINTS.index(name) for name in ("left_ankle", "left_foot", "right_ankle", "right_foot"))
@@ -51,7 +52,11 @@ class Data(material.Data):
     shares: dict[str, float] = Field(default={"cmu": 1.0}, min_length=1)
     warps: tuple[float, ...] = Field((0.82, 0.9, 1.0, 1.1, 1.23), min_length=1)  # speeds of each clip for training
     mirrored: bool = True  # and each the other way round
-    exchanged: int = Field(2, ge=0)  # so many more times, arms from other clips, one or both
+    bent: int = Field(2, ge=0)  # so many copies of each with their joints held otherwise (`bent`)
+    bend_degrees: dict[str, float] = Field(
+        default={"shoulder": 25, "elbow": 20, "hip": 12, "knee": 10, "spine1": 8, "spine3": 6, "neck": 8}
+    )
+    exchanged: int = Field(1, ge=0)  # so many more times, arms from other clips, one or both
     metric: Metric = Metric()
 
 
@@ -83,27 +88,22 @@ def clips(data: Data, split: str, seed: int) -> dict[str, Iterator[MotionClip]]:
 
 
 def _cmu(split: str, subject: str) -> Iterator[MotionClip]:
-    where = bundle.data()
-    if where is None:
-        raise ValueError(
-            "data.shares: cmu: expected $TDMM_DATA to name the folder of real data; set it, or leave the source out."
-        )
-    return (
-        sample.clips["body"] for sample in mocap.cmu(where, split) if sample.id.startswith(f"cmu/{subject}")
-    )
+    found = mocap.cmu(material.real_data("cmu"), split)
+    return (sample.clips["body"] for sample in found if sample.id.startswith(f"cmu/{subject}"))
 
 
 def _augmented(made: list[MotionClip], data: Data, seed: int) -> list[Rows]:
-    """Every clip at every speed, and mirrored; then copies of them with others' arms."""
+    """Every clip at every speed, mirrored, and with bent joints; then copies of all with others' arms."""
     rows = []
-    for clip in made:
-        for warp in data.warps:
+    for number, clip in enumerate(made):
+        for place, warp in enumerate(data.warps):
             faster = MotionClip(clip.values, clip.fps * warp, clip.modality, clip.rig, clip.shape)
-            joints = skeleton.joints(body.resample(faster, body.CODE_FPS))
-            if len(joints) > 2:
-                rows.append(humanml3d.features(joints))
-                if data.mirrored:
-                    rows.append(humanml3d.features(mirrored(joints)))
+            faster = body.resample(faster, body.CODE_FPS)
+            if faster.frames > 2:
+                rng = np.random.default_rng([seed, number, place])
+                shown = [faster, *(bent(faster, rng, data.bend_degrees) for _ in range(data.bent))]
+                shown += [mirrored(one) for one in shown] if data.mirrored else []
+                rows += [humanml3d.clip_rows(one) for one in shown]
     plain = list(rows)
     for copy in range(data.exchanged):
         for number, one in enumerate(plain):
@@ -119,9 +119,29 @@ def _augmented(made: list[MotionClip], data: Data, seed: int) -> list[Rows]:
     return rows
 
 
-def mirrored(joints: Float[Tensor, "frames joints 3"]) -> Float[Tensor, "frames joints 3"]:
-    """The same motion with left and right exchanged."""
-    return joints[:, _MIRROR] * joints.new_tensor([-1, 1, 1])
+def mirrored(clip: MotionClip) -> MotionClip:
+    """The same motion with left and right exchanged, skeleton included."""
+    flip = torch.tensor([-1.0, 1.0, 1.0])
+    turns = body.local_rotations(clip)[:, _MIRROR] * flip[:, None] * flip
+    shape = clip.shape.reshape(-1, 3)[_MIRROR if len(clip.shape) else []] * flip.numpy()
+    return body.assemble(body.translation(clip) * flip.numpy(), turns, fps=clip.fps, shape=shape.reshape(-1))
+
+
+def bent(clip: MotionClip, rng: np.random.Generator, degrees: dict[str, float]) -> MotionClip:
+    """The same motion by someone who holds the joints otherwise: each turned by an angle that drifts about a mean.
+
+    ``degrees`` (standard deviations) name joints without their sides. A body that no one has captured, but one that the
+    same motion may belong to: poses lie closer together than in a few subjects' clips.
+    """
+    turns, seconds = body.local_rotations(clip).clone(), torch.arange(clip.frames) / clip.fps
+    for name, spread in degrees.items():
+        for joint, known in enumerate(body.JOINTS):
+            if known.removeprefix("left_").removeprefix("right_") == name:
+                mean, swing = (torch.from_numpy(rng.normal(0, spread, 3)).float() * (torch.pi / 180) for _ in range(2))
+                phase = 2 * torch.pi * (rng.uniform(0.05, 0.5) * seconds + rng.random())
+                angle = mean + 0.7 * swing * phase.sin()[:, None]
+                turns[:, joint] = turns[:, joint] @ rotations.axis_angle_to_matrix(angle)
+    return body.assemble(body.translation(clip), turns, fps=clip.fps, shape=clip.shape)
 
 
 def _columns(joints: tuple[int, ...]) -> Int[Tensor, " some"]:

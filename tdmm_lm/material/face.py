@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from tdmm_lm import bundle, codec, config, landmarks, material, rigs, rotations
+from tdmm_lm import codec, config, landmarks, material, rigs, rotations
 from tdmm_lm.corpus import prompts, recordings
 from tdmm_lm.corpus.perform import limit, perform, smoothstep
 from tdmm_lm.eval import codec as evaluation
@@ -25,6 +25,7 @@ from tdmm_lm.material import Rows
 from tdmm_lm.motion import MotionClip, face
 
 EYES_APART_MM = 63.0  # of a grown-up: turns inter-ocular distances into millimetres
+MODALITY: codec.Modality = "face"
 GROUPS = {"displacement": 3 * len(landmarks.NAMES), "head": 6, "gaze": 4}
 REGIONS = ("lips", "lids", "brows", "jaw")
 LOSSES = (*REGIONS, "head", "gaze")
@@ -32,6 +33,7 @@ UNITS = {
     "landmarks_mm": "mm mean", **{f"{name}_mm": "mm mean" for name in REGIONS}, "head_deg": "degrees mean",
     "gaze_deg": "degrees mean",
 }
+MAIN = "landmarks_mm"
 SOURCES = ("grid", "facegood", "performances", "posed")
 ONE_WAY = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")  # of these a face can show one at a time
 DEV_EVERY = 16  # of the recordings for training every so manieth is for development
@@ -67,17 +69,17 @@ def examples(data: Data, split: str, seed: int) -> dict[str, Iterator[Rows]]:
     Raises:
         ValueError: an unknown source, recordings without $TDMM_DATA, or none of the heads on this machine.
     """
-    material.check_shares(data.shares, SOURCES)
     heads = _heads(data.rigs)
     if split != "train":
         heads = dict([next(iter(heads.items()))])
-    found = {name: _clips(name, data, split, seed) for name in data.shares if name != "posed" or split == "train"}
-    return {name: _rows(clips, heads, data, seed) for name, clips in found.items()}
+    return {name: _rows(made, heads, data, seed) for name, made in clips(data, split, seed).items()}
 
 
 def clips(data: Data, split: str, seed: int) -> dict[str, Iterator[MotionClip]]:
     """The same as clips."""
     material.check_shares(data.shares, SOURCES)
+    for name in set(data.shares) & set(recordings.SOURCES):
+        material.real_data(name)
     return {name: _clips(name, data, split, seed) for name in data.shares if name != "posed" or split == "train"}
 
 
@@ -89,12 +91,7 @@ def _clips(source: str, data: Data, split: str, seed: int) -> Iterator[MotionCli
     elif source == "posed":
         yield from (posed(seed * 1_000_003 + i) for i in range(data.posed))
     elif source in recordings.SOURCES:
-        where = bundle.data()
-        if where is None:
-            raise ValueError(
-                f"data.shares: {source}: expected $TDMM_DATA to name the folder of real data; set it, or leave the "
-                "source out."
-            )
+        where = material.real_data(source)
         belonging = (s for s in recordings.SOURCES[source](where) if (s.split == "test") == (split == "test"))
         for place, sample in enumerate(belonging):
             if split == "test" or (place % DEV_EVERY == DEV_EVERY - 1) == (split == "dev"):

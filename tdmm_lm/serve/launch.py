@@ -36,7 +36,7 @@ def create(settings: Settings) -> FastAPI:
     lm = Path(settings.lm) if settings.lm else bundle.path("assets/lm")
     engine = TransformersEngine(lm, settings.model_name)
     rig = rigs.load(settings.rig)
-    face = codec.load(lm / "codecs" / "face" if (lm / "codecs" / "face").is_dir() else bundle.path("tokenizers/face"))
+    face = engine.lm.codec()
     store = Path(settings.store) if settings.store else Path(tempfile.mkdtemp(prefix="tdmm-motions-"))
 
     def write(clip, path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -1,12 +1,20 @@
 """A few steps of codec training: what it leaves, that it learns, that a cut run goes on as if it had not been."""
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
-from tdmm_lm import bundle, codec, config
+from tdmm_lm import bundle, codec, config, material
 from tdmm_lm.train import codec as training
 
 TINY = {
@@ -14,9 +22,12 @@ TINY = {
         "groups": {"displacement": [624, 20], "head": [6, 6], "gaze": [4, 4]}, "codebook_size": 32, "width": 16,
         "dilations": [1, 2], "code_dim": 30,
     },
-    "performances": 12, "sources": {}, "rigs": {"head": 1.0}, "window": 24, "batch": 8, "steps": 6, "warmup": 2,
-    "losses": {"displacement": 1.0, "head": 1.0, "gaze": 0.5, "velocity": 1.0, "commitment": 10.0},
-    "log_every": 2, "test_performances": 2,
+    "data": {"shares": {"performances": 1.0}, "performances": 12, "rigs": {"head": 1.0}, "test_performances": 2},
+    "window": 24, "batch": 8, "steps": 6, "warmup": 2,
+    "losses": {
+        "reconstruction": 1.0, "velocity": 1.0, "lips": 0.5, "head": 1.0, "gaze": 0.5, "commitment": 10.0,
+    },
+    "log_every": 2, "test_every": 3,
 }
 
 
@@ -29,15 +40,42 @@ def test_a_run(tmp_path) -> None:
     model = codec.load(tmp_path / "codec")
     assert model.codebook_size == 32
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert [line["step"] for line in lines if "velocity" in line] == [2, 4, 6]
+    assert [line["step"] for line in lines if "held_out" in line] == [3, 6]
     assert set(TINY["losses"]) < set(lines[0])  # a loss's weight and its curve have one name
     report = json.loads((tmp_path / "codec" / "report.json").read_text())
     assert report["settings"]["steps"] == 6
-    keys = {"performances_lips_mm", "performances_lips_mm_mean_frame", "kept_gesture", "codes_used"}
+    keys = {"performed_lip_error_mm", "mean_frame_performed_lip_error_mm", "kept_gesture", "codes_used", "blink_f1"}
     assert keys < set(report["figures"])
-    assert report["figures"]["performances_head_deg"]["peer"] == "k-means 32, frame by frame"
-    assert (tmp_path / "codec" / "report.md").read_text().startswith("# face codec")
+    assert report["figures"]["performed_head_error_deg"]["peer"] == "k-means 32, frame by frame"
+    text = (tmp_path / "codec" / "report.md").read_text()
+    assert text.startswith("# face codec")
+    assert "| k-means 32, frame by frame |" in text
+    assert "| mean frame |" in text
+    assert (tmp_path / "codec" / "reconstruction.png").stat().st_size > 5000
     assert json.loads((tmp_path / "settings.json").read_text())["batch"] == 8
+
+
+def test_curves_for_tensorboard(tmp_path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    training.main(settings(), tmp_path)
+    curves = EventAccumulator(str(tmp_path / "curves"))
+    curves.Reload()
+    assert {*TINY["losses"], "held_out", "codes"} == set(curves.Tags()["scalars"])
+    assert [event.step for event in curves.Scalars("velocity")] == [2, 4, 6]
+
+
+def lines_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def alike(one: Path, other: Path) -> None:
+    """The same curve within 1e-6 and the same codec."""
+    for here, there in zip(lines_of(one), lines_of(other), strict=True):
+        assert here.keys() == there.keys()
+        assert all(abs(here[key] - there[key]) <= 1e-6 for key in here), (here, there)
+    assert codec.weights_sha256(one / "codec") == codec.weights_sha256(other / "codec")
 
 
 class Cut(Exception):
@@ -49,9 +87,9 @@ def test_a_cut_run_goes_on_the_same(tmp_path, monkeypatch: pytest.MonkeyPatch) -
 
     saved = training._save
 
-    def cut(path, model, average, optimizer, step, seconds):
-        saved(path, model, average, optimizer, step, seconds)
-        if step == 3:
+    def cut(path, model, average, optimizer, state, clock):
+        saved(path, model, average, optimizer, state, clock)
+        if state.step == 3:
             raise Cut
 
     with monkeypatch.context() as patch:
@@ -65,49 +103,147 @@ def test_a_cut_run_goes_on_the_same(tmp_path, monkeypatch: pytest.MonkeyPatch) -
     assert one.keys() == other.keys()
     for name in one:
         assert torch.allclose(one[name].float(), other[name].float(), atol=1e-6), name
-    assert codec.weights_sha256(tmp_path / "whole" / "codec") == codec.weights_sha256(tmp_path / "cut" / "codec")
+    alike(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_posed_faces_are_for_the_encoder_alone(tmp_path) -> None:
-    training.main(settings(), tmp_path / "before")
-    training.main(settings(posed_steps=3, posed=8), tmp_path / "after")
-    before, after = (load_file(tmp_path / name / "codec" / "model.safetensors") for name in ("before", "after"))
-    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"encoder"}
+def recipe(folder: Path, **changes: object) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump({"step": "codec", **TINY, **changes}))
+    return path
+
+
+def test_killed_and_started_again(tmp_path) -> None:
+    """A process that is killed outright, wherever it is, loses what came after its last checkpoint and nothing else."""
+    path = recipe(tmp_path, steps=40, save_minutes=0, log_every=4, test_every=10)
+    command = [sys.executable, "-m", "tdmm_lm", "train", str(path), "-o"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, env=environment, capture_output=True)
+    run = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment, stderr=subprocess.DEVNULL)
+    log, deadline = tmp_path / "killed" / "log.jsonl", time.monotonic() + 120
+    while time.monotonic() < deadline and (not log.is_file() or len(log.read_text().splitlines()) < 3):
+        time.sleep(0.05)
+    run.kill()  # SIGKILL
+    assert run.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "codec").exists()
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, env=environment, capture_output=True)
+    alike(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_two_processes(tmp_path) -> None:
+    """Two processes on the CPU, each with its own batch, end with one codec."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    run = subprocess.run(
+        [*launch, "-m", "tdmm_lm", "train", str(recipe(tmp_path)), "-o", str(tmp_path / "two")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    training.main(settings(), tmp_path / "one")
+    assert codec.load(tmp_path / "two" / "codec").codebook_size == 32
+    assert [line["step"] for line in lines_of(tmp_path / "two") if "velocity" in line] == [2, 4, 6]
+    assert codec.weights_sha256(tmp_path / "two" / "codec") != codec.weights_sha256(tmp_path / "one" / "codec")
 
 
 def test_it_learns(tmp_path) -> None:
     """Three performances by heart: every loss of motion falls by a third at least."""
     losses = {**TINY["losses"], "velocity": 2.0, "commitment": 30.0}
     run = settings(
-        performances=3, batch=16, steps=150, log_every=30, warmup=10, learning_rate=5e-3, losses=losses,
-        model={**TINY["model"], "width": 32},
+        data={**TINY["data"], "performances": 3}, batch=16, steps=150, log_every=30, test_every=150, warmup=10,
+        learning_rate=5e-3, losses=losses, model={**TINY["model"], "width": 32},
     )
     training.main(run, tmp_path)
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    for name in ("displacement", "head", "velocity"):
+    lines = [line for line in lines_of(tmp_path) if "velocity" in line]
+    for name in ("reconstruction", "lips", "head", "velocity"):
         assert lines[-1][name] < 0.67 * lines[0][name], name
+
+
+def test_the_best_weights_are_released(tmp_path) -> None:
+    """A run that gets worse ends after `patience` tests and releases what was best."""
+    training.main(settings(steps=3), tmp_path / "good")
+    run = settings(steps=60, learning_rate=0.5, warmup=0, clip_gradient=1e6, patience=2)
+    training.main(run, tmp_path / "worse")
+    tests = [line for line in lines_of(tmp_path / "worse") if "held_out" in line]
+    away = [line["held_out"] for line in tests]
+    assert tests[-1]["step"] < 60
+    assert len(away) == away.index(min(away)) + 1 + 2
+
+
+def test_bodies(tmp_path) -> None:
+    if bundle.data() is None:
+        pytest.skip("needs cmu_mocap/ of the real data: set $TDMM_DATA to their folder")
+    run = settings(
+        material="body", data={"shares": {"cmu": 1.0}, "warps": [1.0], "exchanged": 1}, steps=4,
+        model={"groups": {"motion": [263, 20]}, "fps": 20, "strides": [2, 2], "codebook_size": 32, "width": 16,
+               "dilations": [1], "code_dim": 16},
+        losses={"reconstruction": 1.0, "velocity": 0.5, "joints": 0.01, "contacts": 0.1, "foot_velocity": 0.01,
+                "heading": 0.1, "commitment": 1.0},
+    )
+    training.main(run, tmp_path)
+    model = codec.load(tmp_path / "codec")
+    assert (model.settings.modality, model.code_fps) == ("body", 5)
+    figures = json.loads((tmp_path / "codec" / "report.json").read_text())["figures"]
+    assert {"mpjpe_mm_05", "mpjpe_mm_08", "foot_skate_delta"} < set(figures)
+    assert figures["mpjpe_mm_08"]["n"] > 500
 
 
 def test_settings_are_checked(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="test: depth: unknown key"):
         settings(depth=3)
-    with pytest.raises(ValueError, match="losses: expected weights of displacement, head, gaze, velocity, commitment"):
+    with pytest.raises(ValueError, match="losses: expected reconstruction and any of velocity, lips, lids, brows, jaw"):
         training.main(settings(losses={"head": 1.0}), tmp_path)
     monkeypatch.delenv("TDMM_DATA", raising=False)
-    with pytest.raises(ValueError, match=r"sources: expected \$TDMM_DATA to name the folder of real data"):
-        training.main(settings(sources={"grid": 0.5}), tmp_path)
+    output = tmp_path / "nothing"
+
+    def said(**changes: object) -> str:
+        with pytest.raises(ValueError, match="expected") as error:
+            training.main(settings(**changes), output)
+        assert not output.exists()
+        return str(error.value)
+
+    def data(**changes: object) -> dict[str, object]:
+        return {**TINY["data"], **changes}
+
+    needs = "expected $TDMM_DATA to name the folder of real data; set it, or leave the source out."
+    assert said(data=data(shares={"grid": 0.5})) == f"data.shares: grid: {needs}"
+    bodies = {"material": "body", "losses": {"reconstruction": 1.0}, "model": {"strides": [2]}}
+    assert said(**bodies, data={"shares": {"cmu": 1.0}}) == f"data.shares: cmu: {needs}"
+    assert "data.shares: expected one of grid, facegood" in said(data=data(shares={"nobody": 1.0}))
+    assert "data.shares.posed: expected a number above 0, got 0" in said(data=data(shares={"posed": 0.0}))
+    assert "window: expected whole code frames of 5, got 24" in said(model={**TINY["model"], "strides": [5]})
+    assert "material: expected one of body, face, got 'hands'" in said(material="hands")
+    assert "expected clips of 5000 frames or more of performances" in said(window=5000)
     monkeypatch.setenv("TDMM_CACHE", str(tmp_path))
-    with pytest.raises(ValueError, match="rigs: expected at least one of ict on this machine"):
-        training.main(settings(rigs={"ict": 1.0}), tmp_path)
-    with pytest.raises(ValueError, match=r"rigs: expected one of .*, got 'nobody'"):
-        training.main(settings(rigs={"nobody": 1.0}), tmp_path)
+    assert "rigs: expected at least one of ict on this machine" in said(data=data(rigs={"ict": 1.0}))
+    assert re.search(r"rigs: expected one of .*, got 'nobody'", said(data=data(rigs={"nobody": 1.0})))
 
 
-def test_the_recipe() -> None:
-    data = config.read(bundle.path("tokenizers/face.yaml"))
+def test_a_folder_of_ones_own(tmp_path) -> None:
+    """Motion files as they are, split by a hash of their names; another modality's are refused."""
+    from tdmm_lm import formats
+    from tdmm_lm.corpus import perform, prompts
+    from tdmm_lm.motion import body
+
+    (tmp_path / "mine" / "deep").mkdir(parents=True)
+    for i in range(30):
+        clip = perform.perform(prompts.sample(i))
+        formats.write(clip, tmp_path / "mine" / ("deep" if i % 2 else ".") / f"{i}.npz")
+    splits = {split: list(material.folder(tmp_path / "mine", "face", split)) for split in material.SPLITS}
+    assert sum(map(len, splits.values())) == 30
+    assert min(map(len, splits.values())) >= 1
+    training.main(settings(data={**TINY["data"], "shares": {str(tmp_path / "mine"): 1.0}}), tmp_path / "out")
+    with pytest.raises(ValueError, match="expected a body clip, got one of modality face"):
+        list(material.folder(tmp_path / "mine", "body", "train"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"expected motion files \(.*\.bvh.*\), found none"):
+        list(material.folder(tmp_path / "empty", body.__name__, "train"))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("face", (634, 512, 1, 25.0)), ("body", (263, 512, 1, 5.0))]
+)
+def test_the_recipes(name: str, sizes: tuple[int, int, int, float]) -> None:
+    data = config.read(bundle.path(f"tokenizers/{name}.yaml"))
     assert data.pop("step") == "codec"
-    recipe = config.check(training.Settings, data, "face.yaml")
-    model = config.find("codec", recipe.codec).build(recipe.model)
-    assert (model.features, model.codebook_size, model.books, model.code_fps) == (634, 512, 1, 25.0)
+    recipe = config.check(training.Settings, data, f"{name}.yaml")
+    model = config.find("codec", recipe.codec).build({**recipe.model, **recipe.quantizer, "modality": recipe.material})
+    assert (model.features, model.codebook_size, model.books, model.code_fps) == sizes
     assert sum(p.numel() for p in model.parameters()) <= 1_000_000
