@@ -7,8 +7,8 @@ neighbours. A joint that lies in its parent (CMU's lower back) is set off by `AP
 
 Rest poses differ: arms down, legs spread, every bone along X. Ours is `tdmm_lm.rigs.skeleton`'s T-pose, so each joint
 is turned at rest: arms and legs exactly, trunk, collars and feet only where they point elsewhere by over `LEAN`. Where
-a bone had to be turned by over `FAR`, its turn about itself is unknown and is taken such that over the clip it is
-zero on average. None of this moves a joint.
+a leg points elsewhere by over `FAR` the file's rest is no pose of a body and says nothing of how joints are turned
+about their bones: then that is taken such that over the clip it is zero on average. None of this moves a joint.
 """
 
 import itertools
@@ -167,33 +167,49 @@ def _t_pose(
 ) -> tuple[Float[np.ndarray, "joints 3"], Float[np.ndarray, "frames joints 3 3"]]:
     """Offsets in the T-pose, and world rotations against it, of rotations against the file's rest pose."""
     default = skeleton.load().offsets
-    index = body.JOINTS.index
     turns = np.zeros((len(body.JOINTS), 3, 3))  # what takes a joint's surroundings from the file's rest to the T-pose
-    result = turned.copy()
-    offsets = np.zeros_like(rest)
-    for joint, parent in enumerate(body.PARENTS):
-        children = [k for k in skeleton.CHILDREN[joint] if present[k] or not body.JOINTS[k].endswith("foot")]
-        if parent < 0:
-            turns[joint] = _pelvis(rest)
-        elif not present[joint]:
-            turns[joint] = turns[parent]
+    turns[0] = _pelvis(rest)
+    posed = _is_pose(rest @ turns[0].T)
+    result, offsets = turned.copy(), np.zeros_like(rest)
+    result[:, 0] = turned[:, 0] @ turns[0].T
+    for joint, parent in enumerate(body.PARENTS[1:], 1):
+        turns[joint] = turns[parent]
+        if present[joint]:
+            child = _next(joint, present)
+            bone = np.zeros(3) if child is None else turns[parent] @ (rest[child] - rest[joint])
+            if child is not None:
+                turns[joint] = _pointed(bone, child) @ turns[joint]
+            if not posed:
+                local = result[:, parent].transpose(0, 2, 1) @ turned[:, joint] @ turns[joint].T
+                along = None if child is None else turns[joint] @ (rest[child] - rest[joint])
+                turns[joint] = _mean(local, along) @ turns[joint]
+            result[:, joint] = turned[:, joint] @ turns[joint].T
         else:
-            turns[joint] = turns[parent]
-            if children:
-                along = children[0] if body.JOINTS[joint] != "spine3" else index("neck")
-                turns[joint], far = _pointed(joint, turns[parent] @ (rest[along] - rest[joint]), along, turns[parent])
-                if far:
-                    target = turns[joint] @ (rest[along] - rest[joint])
-                    local = result[:, parent].transpose(0, 2, 1) @ turned[:, joint] @ turns[joint].T
-                    turns[joint] = _about(target, _mean_twist(local, target)) @ turns[joint]
-        result[:, joint] = turned[:, joint] @ turns[joint].T if present[joint] else result[:, parent]
-        if parent >= 0:
-            offsets[joint] = turns[parent] @ (rest[joint] - rest[parent])
-            if not present[joint] and body.JOINTS[joint].endswith("foot"):  # the default's, at this leg's size
-                offsets[joint] = default[joint] * np.linalg.norm(offsets[parent]) / np.linalg.norm(default[parent])
-            if np.linalg.norm(offsets[joint]) < APART:
-                offsets[joint] = APART * default[joint] / np.linalg.norm(default[joint])
+            result[:, joint] = result[:, parent]
+        offsets[joint] = turns[parent] @ (rest[joint] - rest[parent])
+        if not present[joint] and body.JOINTS[joint].endswith("foot"):  # the default's, at this leg's size
+            offsets[joint] = default[joint] * np.linalg.norm(offsets[parent]) / np.linalg.norm(default[parent])
+        if np.linalg.norm(offsets[joint]) < APART:
+            offsets[joint] = APART * default[joint] / np.linalg.norm(default[joint])
     return offsets, result
+
+
+def _next(joint: int, present: Float[np.ndarray, " joints"]) -> int | None:
+    """The joint at the end of the bone that says where a joint points; none for the last ones."""
+    name = body.JOINTS[joint]
+    children = [body.JOINTS.index("neck")] if name == "spine3" else list(skeleton.CHILDREN[joint])
+    known = [child for child in children if present[child] or not body.JOINTS[child].endswith("foot")]
+    return known[0] if known else None
+
+
+def _is_pose(rest: Float[np.ndarray, "joints 3"]) -> bool:
+    """Whether the legs point down, more or less."""
+    for side in ("left", "right"):
+        places = rest[[body.JOINTS.index(f"{side}_{part}") for part in ("hip", "knee", "ankle")]]
+        bones = np.diff(places, axis=0)
+        if (-bones[:, 1] < np.cos(FAR) * np.linalg.norm(bones, axis=1)).any():
+            return False
+    return True
 
 
 def _pelvis(rest: Float[np.ndarray, "joints 3"]) -> Float[np.ndarray, "3 3"]:
@@ -212,23 +228,21 @@ def _pelvis(rest: Float[np.ndarray, "joints 3"]) -> Float[np.ndarray, "3 3"]:
     return np.stack([left, up, np.cross(left, up)])
 
 
-def _pointed(
-    joint: int, bone: Float[np.ndarray, " 3"], child: int, above: Float[np.ndarray, "3 3"]
-) -> tuple[Float[np.ndarray, "3 3"], bool]:
-    """``above`` with the bone turned to the T-pose's direction if need be, and whether by over `FAR`."""
+def _pointed(bone: Float[np.ndarray, " 3"], child: int) -> Float[np.ndarray, "3 3"]:
+    """The turn that brings a bone into the T-pose's direction, if need be."""
     length = float(np.linalg.norm(bone))
     if length < APART:
-        return above, False
+        return np.eye(3)
     default = skeleton.load().offsets[child].astype(float)
-    part = body.JOINTS[child].partition("_")[2]
     bone, default = bone / length, default / np.linalg.norm(default)
-    angle = np.arccos(np.clip(bone @ default, -1, 1))
-    if part not in ("knee", "ankle", "elbow", "wrist") and angle <= LEAN:
-        return above, False
+    angle = float(np.arccos(np.clip(bone @ default, -1, 1)))
+    exact = body.JOINTS[child].endswith(("knee", "ankle", "elbow", "wrist"))
+    if not exact and angle <= LEAN:
+        return np.eye(3)
     axis = np.cross(bone, default)
     if np.linalg.norm(axis) < 1e-6:
         axis = np.cross(bone, [0, 0, 1] if abs(bone[2]) < 0.9 else [1, 0, 0])
-    return _about(axis, angle) @ above, bool(angle > FAR)
+    return _about(axis, angle)
 
 
 def _about(axis: Float[np.ndarray, " 3"], angle: float) -> Float[np.ndarray, "3 3"]:
@@ -237,10 +251,12 @@ def _about(axis: Float[np.ndarray, " 3"], angle: float) -> Float[np.ndarray, "3 
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
 
 
-def _mean_twist(local: Float[np.ndarray, "frames 3 3"], axis: Float[np.ndarray, " 3"]) -> float:
-    """The mean turn about an axis, radians, of rotations taken apart as swing after twist."""
-    axis = axis / np.linalg.norm(axis)
+def _mean(
+    local: Float[np.ndarray, "frames 3 3"], axis: Float[np.ndarray, " 3"] | None
+) -> Float[np.ndarray, "3 3"]:
+    """The mean of rotations; with an axis (longer than `APART`) the mean of their turns about it, swings left out."""
+    if axis is None or np.linalg.norm(axis) < APART:
+        return Rotation.from_matrix(local).mean().as_matrix()
     quaternion = Rotation.from_matrix(local).as_quat()  # real part last
-    half = np.stack([quaternion[:, 3], quaternion[:, :3] @ axis], 1)
-    doubled = (half[:, 0] + 1j * half[:, 1]) ** 2  # sign of the quaternion does not matter
-    return float(np.angle(doubled.sum()))
+    half = quaternion[:, 3] + 1j * (quaternion[:, :3] @ (axis / np.linalg.norm(axis)))
+    return _about(axis, float(np.angle((half**2).sum())))  # squared: the quaternion's sign does not matter

@@ -131,8 +131,8 @@ def test_a_rest_pose_without_a_pose_is_understood(cmu, tmp_path):
     np.testing.assert_allclose(skeleton.of(clip).lengths, skeleton.of(true).lengths, atol=1e-5)
     between = skeleton.global_rotations(clip)[1:].mT @ skeleton.global_rotations(true)[1:]
     angle = np.degrees(rotations.matrix_to_axis_angle(between).norm(dim=-1).numpy())
-    limbs = [body.JOINTS.index(f"{side}_{part}") for side in ("left", "right") for part in ("hip", "knee", "elbow")]
-    assert np.median(angle[:, limbs]) < 30
+    assert np.median(angle, 0).max() < 45  # no joint is inside out; turns about bones are known on average only
+    assert np.median(angle) < 15
 
 
 def written(path: Path, *, joints: str | None = None, frames: str = "0 90 0 0 0 0", rows: int = 2,
