@@ -108,9 +108,9 @@ def read(path: str | Path) -> Avatar:
 
 
 def _read(document: dict[str, Any], binary: bytes) -> Avatar:
-    for name in document.get("extensionsRequired", []):
-        if name in gltf.UNREAD:
-            what = gltf.UNREAD[name]
+    for extension in document.get("extensionsRequired", []):
+        if extension in gltf.UNREAD:
+            what = gltf.UNREAD[extension]
             raise ValueError(f"expected plain vertices, got {what}-compressed ones; export without compression.")
     world, shown = gltf.world(document), _shown(document)
     faced = [node for node in shown if any(_known(document, node))]
@@ -123,7 +123,7 @@ def _read(document: dict[str, Any], binary: bytes) -> Avatar:
             f"expected a head with at least {LEAST} ARKit-named morph targets, {', '.join(NEEDED)} among them, "
             f"got {len(have)}; missing: {named}."
         )
-    bones, named, jointed = _bones(document, shown, faced)
+    bones, known, jointed = _bones(document, shown, faced)
     below = np.array([[bone >= 0 and bone in _line(document, node) for bone in bones] for node in range(len(world))])
     parts = []
     for node in shown:
@@ -141,7 +141,7 @@ def _read(document: dict[str, Any], binary: bytes) -> Avatar:
         raise ValueError("expected finite vertices, got NaN or infinity.")
     kept, faces = _welded(points, shapes, faces)
     places = np.stack([world[bone][:3, 3] if bone >= 0 else np.full(3, np.nan) for bone in bones])
-    places[0] = places[0] if named else np.nan
+    places[0] = places[0] if known else np.nan
     return Avatar(
         points[kept], faces, colours[kept], shapes[kept], carried[kept], bones, jointed, places, missing
     )

@@ -15,7 +15,7 @@ from tdmm_lm.report import figure
 from tdmm_lm.rigs import Rig
 
 EYES_APART_MM = 63.0  # of a grown-up: turns inter-ocular distances into millimetres
-SHARE, MM = "share of frames", "mm mean"
+SHARE, MM = "share of code frames", "mm mean"
 
 
 @torch.no_grad()
@@ -39,7 +39,7 @@ def same_code(model: codec.Codec, heads: Mapping[str, Rig], clips: Sequence[Moti
     changed: dict[str, list[np.ndarray]] = {name: [] for name in parts}
     residual: dict[str, list[float]] = {name: [] for name in heads}
     for clip in clips:
-        clip = face.resample(clip, model.code_fps)
+        clip = face.resample(clip, model.fps)
         own = rigs.load(clip.rig)
         geometry = measure.measure(clip, own)
         rows = measure.features(geometry)
@@ -71,10 +71,10 @@ def same_code(model: codec.Codec, heads: Mapping[str, Rig], clips: Sequence[Moti
         gap = np.concatenate(apart[name])
         for region in landmarks.REGIONS:
             away = np.linalg.norm(gap[:, _columns(region)].reshape(len(gap), -1, 3), axis=-1) * EYES_APART_MM
-            figures[f"apart_{region}_{name}"] = figure(float(away.mean()), MM, n=frames)
+            figures[f"apart_{region}_{name}"] = figure(float(away.mean()), MM, n=len(gap))
         gaze = np.degrees(np.linalg.norm(gap[:, _columns("gaze")].reshape(-1, 2), axis=1))
-        figures[f"apart_gaze_{name}"] = figure(float(gaze.mean()), "degrees mean", n=frames)
-        figures[f"residual_mm_{name}"] = figure(float(np.mean(residual[name])), MM, n=frames)
+        figures[f"apart_gaze_{name}"] = figure(float(gaze.mean()), "degrees mean", n=len(gap))
+        figures[f"residual_mm_{name}"] = figure(float(np.mean(residual[name])), MM, n=len(clips))
     for part, of_clips in changed.items():
         figures[f"changed_by_{part}"] = figure(float(np.concatenate(of_clips).mean()), SHARE, n=frames)
     return figures

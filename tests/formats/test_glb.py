@@ -1,13 +1,15 @@
 """GLB files play what the rig does: the animation, evaluated as glTF says, gives the rig's own vertices."""
 
 import json
+import runpy
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tdmm_lm import formats, gltf, rotations
+from tdmm_lm import formats, gltf, rigs, rotations
 from tdmm_lm.formats import glb
 from tdmm_lm.motion import MotionClip, face
 
@@ -233,3 +235,60 @@ def test_the_pivot_of_any_rig_is_found(plain, flame_head):
     np.testing.assert_allclose(formats.pivot(rig), rig.joints()[0], atol=1e-6)
     shape = np.array([1.0, 2.0], np.float32)
     np.testing.assert_allclose(formats.pivot(rig, shape), rig.joints(shape)[0], atol=1e-6)
+
+
+AVATARS = runpy.run_path(str(Path(__file__).resolve().parent.parent / "avatars.py"))
+
+
+@pytest.fixture
+def avatar(tmp_path, monkeypatch):
+    """The bundled head as another artist's file, imported without MediaPipe."""
+    from tdmm_lm.geometry import avatar as importing
+
+    head = rigs.load("head")
+    monkeypatch.setattr(importing.sight, "landmark", AVATARS["marked"](head))
+    AVATARS["write"](head, tmp_path / "own.glb", identity=np.zeros(10, np.float32), stretch=np.ones(3))
+    importing.import_glb(tmp_path / "own.glb", tmp_path / "rig", model=Path("unused"))
+    return rigs.load(str(tmp_path / "rig"))
+
+
+def test_an_avatar_plays_in_its_owners_file(tmp_path, avatar):
+    clip = AVATARS["talking"](avatar)
+    formats.write(clip, tmp_path / "a.glb")  # the clip names its rig
+    back = formats.read(tmp_path / "a.glb")
+    np.testing.assert_allclose(back.values, clip.values, atol=1e-4)
+    assert (back.rig, back.fps) == (avatar.name, 25)
+    document, binary = gltf.chunks(tmp_path / "a.glb")
+    assert document["images"][0]["mimeType"] == "image/png"
+    weights = {c["target"]["node"] for c in document["animations"][0]["channels"] if c["target"]["path"] == "weights"}
+    assert {document["nodes"][node]["name"] for node in weights} == {"Face", "Teeth", "LeftEye", "RightEye"}
+    jaw = document["meshes"][0]["extras"]["targetNames"].index("jawOpen")
+    drawn = gltf.array(document, binary, document["animations"][0]["samplers"][0]["output"]).reshape(clip.frames, -1)
+    assert drawn[:, jaw].max() == pytest.approx(0.7 / 0.6, rel=0.03)  # the artist's jaw opens 0.6 times as far
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["asset"]["extras"]["tdmm_lm"].update(gains=[1.0]), "expected 52 gains and a 4 x 4 transform"),
+        (lambda d: d["asset"]["extras"]["tdmm_lm"].pop("bones"), "expected a GLB written by tdmm"),
+        (lambda d: d["asset"]["extras"]["tdmm_lm"].update(gains="x"), "a.glb"),
+        (lambda d: d.update(animations=[]), "expected a GLB written by tdmm"),
+        (lambda d: d["nodes"].clear(), "expected a GLB written by tdmm"),
+        (lambda d: d["accessors"][-1].update(count=10**15), "runs over it"),
+    ],
+)
+def test_damaged_avatars_say_so(tmp_path, avatar, change, message):
+    formats.write(AVATARS["talking"](avatar), tmp_path / "a.glb", rig=avatar)
+    rewritten(tmp_path / "a.glb", change)
+    with pytest.raises(ValueError, match=message) as error:
+        formats.read(tmp_path / "a.glb")
+    assert "\n" not in str(error.value)
+
+
+def test_a_clip_that_an_avatar_cannot_play_leaves_nothing(tmp_path, avatar):
+    clip = AVATARS["talking"](avatar)
+    clip.values[:, face.layout(70)["jaw"]] = 0.1
+    with pytest.raises(ValueError, match="expected no jaw rotation"):
+        formats.write(clip, tmp_path / "a.glb", rig=avatar)
+    assert not (tmp_path / "a.glb").exists()
