@@ -1,39 +1,123 @@
-"""How fast the face codec turns features into codes and back on one core, beside real time.
+"""How fast codecs turn motion into codes and back on one core, whole and in chunks, and how much memory that takes.
 
     tdmm bench codec
 """
 
+import multiprocessing
+import resource
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from tdmm_lm import bundle, codec, report
+from tdmm_lm import bundle, codec, report, rigs, streaming
+from tdmm_lm.corpus import perform, prompts
+from tdmm_lm.geometry import measure, solve
+from tdmm_lm.motion import MotionClip
 
-FRAMES = 1500  # a minute
-REPEATS = 5
+SECONDS = 60.0
+LONG = (60.0, 300.0, 600.0)  # seconds of clips whose memory is measured
+ROUNDS = 5
+CHUNK = 5  # frames that come at a time
 
 
-@torch.no_grad()
-def run(folder: str | None = None) -> dict[str, dict[str, Any]]:
-    """Frames/s of encoding and decoding one clip at a time (``encode_fps``, ``decode_fps``) against the code rate."""
-    model = codec.load(folder or bundle.path("tokenizers/face"))
-    x = torch.randn(1, FRAMES, model.features, generator=torch.Generator().manual_seed(0)) * 0.02
+def run(folders: dict[str, Path] | None = None) -> dict[str, dict[str, Any]]:
+    """Figures of the bundled codecs, or of those in ``folders`` by modality.
+
+    ``face_realtime_factor``: encoding and decoding features; ``solve_realtime_factor``: from a clip on a head to codes
+    and back to a clip, measuring and solving included; ``body_realtime_factor`` likewise for features;
+    ``streaming_max_difference``: the largest difference of a clip's values between chunks of five frames and the whole;
+    ``megabytes_per_minute``: what a longer clip takes more, and ``memory_linearity``, that of the second half of ten
+    minutes over that of the first.
+    """
+    folders = folders or {name: bundle.path(f"tokenizers/{name}") for name in ("face", "body")}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        codes = model.encode(x)
-        figures = {}
-        for name, call in (("encode_fps", lambda: model.encode(x)), ("decode_fps", lambda: model.decode(codes))):
-            taken = []
-            for _ in range(REPEATS):
-                start = time.perf_counter()
-                call()
-                taken.append(time.perf_counter() - start)
-            fps = FRAMES / min(taken)
-            figures[name] = report.figure(
-                fps, "frames/s", n=FRAMES, peer="real time", peer_value=model.code_fps, ratio=fps / model.code_fps
-            )
-        return figures
+        with torch.no_grad():
+            figures = _face(codec.load(folders["face"]))
+            if "body" in folders:
+                figures |= _coded(codec.load(folders["body"]), "body_realtime_factor", "features to codes and back")
     finally:
         torch.set_num_threads(threads)
+    return figures | _memory(folders["face"])
+
+
+def talking(seconds: float) -> MotionClip:
+    """One long performance after another, on the bundled head."""
+    parts, seed = [], 0
+    while sum(map(len, parts)) < seconds * 25:
+        parts.append(perform.perform(prompts.sample(seed)).values)
+        seed += 1
+    return MotionClip(np.concatenate(parts)[: round(seconds * 25)], 25.0, "face", "head")
+
+
+def _best(call: Callable[[], object]) -> float:
+    taken = []
+    for _ in range(ROUNDS):
+        start = time.process_time()  # of this core alone: the machine may have others to serve
+        call()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+def _factor(taken: float, what: str) -> dict[str, Any]:
+    factor = SECONDS / taken
+    return report.figure(factor, f"times real time, {what}", n=ROUNDS, peer="real time", peer_value=1.0, ratio=factor)
+
+
+def _coded(model: codec.Codec, key: str, what: str) -> dict[str, dict[str, Any]]:
+    frames = round(SECONDS * model.fps)
+    x = model.mean + 0.02 * torch.randn(1, frames, model.features, generator=torch.Generator().manual_seed(0))
+    return {key: _factor(_best(lambda: model.decode(model.encode(x))), what)}
+
+
+def _face(model: codec.Codec) -> dict[str, dict[str, Any]]:
+    rig, clip = rigs.load("head"), talking(SECONDS)
+    rows = torch.from_numpy(codec.rows(model, clip, rig))[None]
+    figures = {
+        "face_realtime_factor": _factor(_best(lambda: model.decode(model.encode(rows))), "features to codes and back")
+    }
+    whole = codec.detokenize(model, codec.tokenize(model, clip, rig), rig)
+    there_and_back = _best(lambda: codec.detokenize(model, codec.tokenize(model, clip, rig), rig))
+    figures["solve_realtime_factor"] = _factor(there_and_back, "clip to codes and back to a clip on a head")
+
+    encoding, performing, parts = streaming.Encoding(model), streaming.Performing(model, rig), []
+    for start in range(0, clip.frames, CHUNK):
+        piece = MotionClip(clip.values[start : start + CHUNK], clip.fps, "face", "head")
+        codes = encoding(measure.features(measure.measure(piece, rig)))
+        parts.append(performing(codes))
+    parts += [performing(encoding.finish()), performing.finish()]
+    chunked = np.concatenate([part.values for part in parts if part is not None])
+    apart = float(np.abs(chunked - whole.values).max()) if len(chunked) == whole.frames else float("inf")
+    figures["streaming_max_difference"] = report.figure(apart, "largest of all channels", n=whole.frames)
+    frames = sum(model.look_ahead) * model.frames_per_code
+    figures["look_ahead_frames"] = report.figure(frames, "frames, encoding and decoding together")
+    return figures
+
+
+def _memory(folder: Path) -> dict[str, dict[str, Any]]:
+    """Peak memory by clip length, each in a process of its own."""
+    peaks = []
+    for seconds in LONG:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            peaks.append(pool.apply(_peak, (folder, seconds)))
+    slopes = [(b - a) / (t - s) for a, b, s, t in zip(peaks, peaks[1:], LONG, LONG[1:])]
+    return {
+        "megabytes_per_minute": report.figure((peaks[-1] - peaks[0]) / (LONG[-1] - LONG[0]) * 60, "MB", n=len(LONG)),
+        "memory_linearity": report.figure(slopes[1] / slopes[0], "growth of the second part over the first's", n=1),
+    }
+
+
+def _peak(folder: Path, seconds: float) -> float:
+    """Megabytes: the most that this process ever took, a clip so long coded and decoded onto a head."""
+    torch.set_num_threads(1)
+    model, rig = codec.load(folder), rigs.load("head")
+    clip = talking(10.0)
+    clip = MotionClip(np.tile(clip.values, (round(seconds / 10), 1)), clip.fps, "face", "head")
+    codes = codec.tokenize(model, clip, rig)
+    solve.solve(codec.geometry(model, codes), rig)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
