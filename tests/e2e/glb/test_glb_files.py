@@ -3,6 +3,7 @@
 Needs node and npm (the two packages are installed beside this file on the first run) and, to play, Chromium.
 """
 
+import itertools
 import json
 import os
 import runpy
@@ -21,6 +22,7 @@ from tdmm_lm.motion import MotionClip, body, face
 
 HERE = Path(__file__).resolve().parent
 MADE = runpy.run_path(str(HERE.parent.parent / "formats" / "conftest.py"))
+AVATARS = runpy.run_path(str(HERE.parent.parent / "avatars.py"))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -165,4 +167,56 @@ def test_three_js_plays_it(tmp_path, node, chromium):
         wanted = np.stack(
             [np.interp(place, np.arange(clip.frames), column) for column in face.part(clip, "expression").T]
         )
+        np.testing.assert_allclose(seen["weights"], wanted, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def avatar(tmp_path_factory):
+    """A maker of avatars: the bundled head by another artist, imported without MediaPipe."""
+    from tdmm_lm.geometry import avatar as importing
+
+    folder, head = tmp_path_factory.mktemp("avatar"), bundled()
+
+    def make(name: str, **options: object) -> rigs.Rig:
+        own = folder / f"{name}.glb"
+        AVATARS["write"](head, own, identity=np.zeros(10, np.float32), stretch=np.ones(3), scale=0.01, **options)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(importing.sight, "landmark", AVATARS["marked"](head))
+            importing.import_glb(own, folder / name, model=Path("unused"))
+        return rigs.load(str(folder / name))
+
+    return make
+
+
+@pytest.mark.parametrize("options", [{}, {"skinned": True}, {"eyes": "bones"}, {"skeleton": False}], ids=str)
+def test_the_validator_finds_no_error_in_avatars(tmp_path, node, avatar, options):
+    rig = avatar("-".join(options) or "plain", **options)
+    glb.write(AVATARS["talking"](rig), tmp_path / "a.glb", rig=rig)
+    done = subprocess.run(
+        [node, "validate.mjs", tmp_path / "a.glb"], cwd=HERE, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    issues = json.loads(done.stdout)["issues"]
+    assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues["messages"]
+
+
+def test_three_js_plays_an_avatar(tmp_path, node, chromium, avatar):
+    rig = avatar("played")
+    clip = AVATARS["talking"](rig)
+    glb.write(clip, tmp_path / "a.glb", rig=rig)
+    moments = (0.0, 0.52, 1.52)
+    done = subprocess.run(
+        [node, "play.mjs", tmp_path / "a.glb", tmp_path, chromium, *map(str, moments)],
+        cwd=HERE, capture_output=True, text=True, timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert not report["errors"]
+    drawn = [np.asarray(Image.open(tmp_path / f"{i}.png").convert("RGB")).astype(int) for i in range(len(moments))]
+    assert all(np.abs(a - b).max() > 60 for a, b in itertools.pairwise(drawn))  # it moves
+    names = [name for name in rig.expressions if name.startswith("eyeLook") and name.endswith("Right")]
+    for moment, seen in zip(moments, report["seen"], strict=True):  # the page reports on the mesh that it met last
+        assert seen["targets"] == names
+        row = face.part(clip, "expression")[round(moment * clip.fps)]
+        wanted = [row[rig.expressions.index(name)] / rig.parts.gains[rig.expressions.index(name)] for name in names]
         np.testing.assert_allclose(seen["weights"], wanted, atol=1e-4)
