@@ -3,6 +3,7 @@
     tdmm bench codec
 """
 
+import math
 import multiprocessing
 import resource
 import time
@@ -116,8 +117,8 @@ def _peak(folder: Path, seconds: float) -> float:
     """Megabytes: the most that this process ever took, a clip so long coded and decoded onto a head."""
     torch.set_num_threads(1)
     model, rig = codec.load(folder), rigs.load("head")
-    clip = talking(10.0)
-    clip = MotionClip(np.tile(clip.values, (round(seconds / 10), 1)), clip.fps, "face", "head")
+    values = np.tile(talking(10.0).values, (math.ceil(seconds / 10), 1))
+    clip = MotionClip(values[: round(seconds * 25)], 25.0, "face", "head")
     codes = codec.tokenize(model, clip, rig)
     solve.solve(codec.geometry(model, codes), rig)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
