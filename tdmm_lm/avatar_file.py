@@ -96,8 +96,11 @@ def read(path: str | Path) -> Avatar:
     """The avatar in a GLB file.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: no GLB, compressed vertices, too few ARKit-named morph targets (the missing are named), or damaged.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: expected a GLB file, found none.")
     document, binary = gltf.chunks(path)
     try:
         return _read(document, binary)

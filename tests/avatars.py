@@ -35,12 +35,13 @@ def shifted(name: str) -> str:
 
 def write(
     rig, path, *, gains=GAINS, identity=IDENTITY, stretch=STRETCH, names=str, scale=1.0, root_turn=(0, 0, 0, 1),
-    eyes="shapes", skeleton=True, skinned=False, without=(), unit=0.01,
+    eyes="shapes", skeleton=True, skinned=False, without=(), unit=0.01, dressed=False,
 ):
     """The avatar as a GLB.
 
     Points are in ``unit`` (0.01: centimetres) below a root of ``scale`` and ``root_turn``; the artist's displacement
-    is ``gains`` times the rig's. ``eyes``: "shapes" turn with eyeLook shapes, "bones" by their nodes alone.
+    is ``gains`` times the rig's. ``eyes``: "shapes" turn with eyeLook shapes, "bones" by their nodes alone; "none":
+    there are none. ``dressed``: with hair of many faces and a body.
     """
     points = rig.identity(identity[: rig.identities]).astype(np.float64)
     middle = points[rig.arrays.weights[:, 3:].sum(1) > 0.5].mean(0)
@@ -100,17 +101,21 @@ def write(
         node("Teeth", mesh=mesh("Teeth", (rest,), skull, inner)),
     ]
     looks = [name for name in deltas if name.startswith("eyeLook")]
-    for eye, side in enumerate(("Left", "Right")):
+    for eye, side in enumerate(("Left", "Right") if eyes != "none" else ()):
         faces = rig.faces[ball[eye][rig.faces].all(1)]
         mine = [name for name in looks if name.endswith(side)] if eyes == "shapes" else []
         number = mesh(f"{side}Eye", (faces,), centres[eye], mine)
         children.append(node(f"{side}Eye", mesh=number, translation=at(centres[eye] - skull)))
+    if dressed:
+        children.append(node("Hair", mesh=_ball(data, meshes, "Hair", np.array([0, 0.16, -0.04]) - skull, 0.1, unit)))
     if skeleton:
         head = node("mixamorig:Head", translation=at(skull - [0, -0.1, 0]), children=children)
         neck = node("mixamorig:Neck", translation=at([0, -0.1, 0]), children=[head])
         top = [neck]
     else:
         top = [node("Group", translation=at(skull), children=children)]
+    if dressed:
+        top.append(node("Body", mesh=_ball(data, meshes, "Body", np.array([0, -0.8, 0]), 0.6, unit)))
     root = node("Armature", scale=[scale] * 3, rotation=list(root_turn), children=top)
     document = {
         "asset": {"version": "2.0", "generator": "made up"}, "scene": 0, "scenes": [{"nodes": [root]}], "nodes": nodes,
@@ -136,6 +141,17 @@ def write(
     document["images"] = [{"bufferView": view, "mimeType": "image/png"}]
     path.write_bytes(data.finish(document))
     return points
+
+
+def _ball(data, meshes, name, middle, radius, unit, rings=90):
+    """A ball of many triangles."""
+    up, around = np.meshgrid(np.linspace(0, np.pi, rings), np.linspace(0, 2 * np.pi, rings))
+    points = np.stack([np.sin(up) * np.sin(around), np.cos(up), np.sin(up) * np.cos(around)], -1).reshape(-1, 3)
+    corner = (np.arange(rings - 1)[:, None] * rings + np.arange(rings - 1)).reshape(-1, 1)
+    faces = np.concatenate([corner + np.array(three) for three in ([0, 1, rings], [1, rings + 1, rings])])
+    attributes = {"POSITION": data.vertices(((middle + radius * points) / unit).astype(np.float32))}
+    meshes.append({"name": name, "primitives": [{"attributes": attributes, "indices": data.indices(faces)}]})
+    return len(meshes) - 1
 
 
 def marked(rig):

@@ -46,11 +46,12 @@ def same_code(model: codec.Codec, heads: Mapping[str, Rig], clips: Sequence[Moti
         codes["source"].append(_encoded(model, rows))
         readings = {}
         for name, head in heads.items():
-            moved, lost = solve.retarget(clip, own, head)
+            moved = solve.solve(geometry, head)
             readings[name] = measure.features(measure.measure(moved, head))
             codes[name].append(_encoded(model, readings[name]))
             apart[name].append(readings[name] - rows)
-            residual[name].append(lost)
+            gaps = measure.surface(moved, head).displacement - measure.surface(clip, own).displacement
+            residual[name].append(float(1000 * (np.linalg.norm(gaps, axis=-1) * measure.units(head)).mean()))
         for part, columns in parts.items():
             hits = np.zeros(len(codes["source"][-1]), bool)
             for reading in readings.values():

@@ -36,10 +36,12 @@ SNAP_DEGREES = 20.0
 NEAR = 5.0  # eyes' distances around the middle between the eyes: what is farther away is not the head
 ALIKE = 0.5  # cosine between a shape's displacements here and there from which on its size can be compared
 RANGE = (1 / 3, 3.0)  # of gains; beyond, it is another shape
+ROUND = 0.12  # deviation of an eyeball's vertices from a sphere, in its radii
 SHUT = 0.04  # of the eyeball that shows at rest: what a blink may leave
 LEFT = 0.5  # of a missing shape's squared displacement: more must not be left by those that stand in for it
 MOVED = 0.2  # of the bundled head's gaze: from here on an artist's eyeLook shapes turn the eyes
 _BLINKS = tuple(ARKIT.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight"))
+SIDES = ("Left", "Right")
 _JAW = ARKIT.index("jawOpen")
 _LIDS = list(landmarks.region("lids"))
 
@@ -190,7 +192,7 @@ def _parts(head: _Head, avatar: Avatar, model: Path) -> glb.Parts:
         return glb.GlbRig(parts, name="unmeasured", source=Path(), jointed=avatar.jointed, missing=avatar.missing)
 
     first = rig(np.ones(len(ARKIT), np.float32))
-    for eye, side in enumerate(("Left", "Right")):
+    for eye, side in enumerate(SIDES):
         if balls[:, eye].any() and _gaze(first, side, eye).max() < MOVED * _gaze(like, side, eye).max():
             ball = balls[:, eye] > 0
             around = head.points[ball] - eyes[eye]
@@ -202,6 +204,8 @@ def _parts(head: _Head, avatar: Avatar, model: Path) -> glb.Parts:
         ours = shut_at(head.points, head.faces, shapes[:, :, _BLINKS[eye]], balls[:, eye] > 0)
         theirs = shut_at(like.template, like.faces, basis(like)[:, :, _BLINKS[eye]], _ball(like, eye))
         found[_BLINKS[eye]] = np.clip(theirs / ours, *RANGE) if ours and theirs else 1
+        if not balls[:, eye].any():  # nothing to see how far it turns
+            found[[k for k, name in enumerate(ARKIT) if name in glb.gaze_shapes(np.zeros((1, 3)), SIDES[eye])]] = 1
     found[np.abs(shapes).max((0, 1)) == 0] = 1
     return rig(found).parts
 
@@ -237,11 +241,13 @@ def _eyes(
         for part in np.unique(component[~skin]):
             ball = component == part
             points = head.points[ball]
-            size, away = np.ptp(points, axis=0), points.mean(0) - lids
-            round_ = size.min() > 0.35 * size.max() and 0.1 * unit < size.max() < 0.9 * unit
-            behind = np.hypot(away[0], away[1]) < 0.35 * unit and -0.6 * unit < away[2] < 0.1 * unit
-            if round_ and behind:
-                inside.append((size.max(), int(part)))
+            size = np.ptp(points, axis=0)
+            if size.min() > 0.35 * size.max() and 0.1 * unit < size.max() < 0.9 * unit:
+                middle = _sphere(points)
+                away, out = middle - lids, np.linalg.norm(points - middle, axis=1)
+                behind = np.hypot(away[0], away[1]) < 0.35 * unit and -0.6 * unit < away[2] < 0.1 * unit
+                if behind and out.std() < ROUND * out.mean():
+                    inside.append((size.max(), int(part)))
         on_bone = head.carried[:, 1 + eye] > 0.5
         if inside:
             ball = component == max(inside)[1]
@@ -306,7 +312,7 @@ def gains(rig: Rig, like: Rig) -> Float[np.ndarray, " arkit"]:
         own = float((weights * here**2).sum())
         if own > 0 and size > 0 and across > ALIKE * np.sqrt(own * size):
             result[k] = np.clip(across / size, *RANGE)
-    for eye, side in enumerate(("Left", "Right")):
+    for eye, side in enumerate(SIDES):
         turns, wanted = _gaze(rig, side, eye), _gaze(like, side, eye)
         for word, turn, want in zip(("In", "Out", "Up", "Down"), turns, wanted):
             if turn > MOVED * want:

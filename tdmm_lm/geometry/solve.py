@@ -85,10 +85,31 @@ def _apart_mm(wanted: Geometry, got: Geometry, rig: Rig) -> tuple[float, float]:
 def retarget(clip: MotionClip, source: Rig, target: Rig) -> tuple[MotionClip, float]:
     """A clip of one rig on another, and how far apart the landmarks of their surfaces move, millimetres mean.
 
-    Without calibrated rigs (`Rig.like`) that is the mean of `residual_mm`, which gives the largest too.
+    Between rigs that are calibrated to each other (`Rig.like`) weights are kept, within bounds; else they are solved
+    for, and the distance is the mean of `residual_mm`, which gives the largest too.
     """
-    result = solve(measure.measure(clip, source), target)
+    calibrated = source.like is not None or target.like is not None
+    if calibrated and (source.like or source.name) == (target.like or target.name) and _by_shapes(clip):
+        result = _renamed(clip, source, target)
+    else:
+        result = solve(measure.measure(clip, source), target)
     return result, _apart_mm(measure.surface(clip, source), measure.surface(result, target), target)[0]
+
+
+def _by_shapes(clip: MotionClip) -> bool:
+    return not any(face.part(clip, name).any() for name in ("jaw", "eyes"))
+
+
+def _renamed(clip: MotionClip, source: Rig, target: Rig) -> MotionClip:
+    """The same weights by name, and the head's turn and place."""
+    parts = {name: face.part(clip, name) for name in ("neck", "head", "translation")}
+    parts["translation"] = parts["translation"] * (target.interocular / source.interocular)
+    weights = np.zeros((clip.frames, len(target.expressions)), np.float32)
+    for k, name in enumerate(target.expressions):
+        if name in source.expressions:
+            weights[:, k] = face.part(clip, "expression")[:, source.expressions.index(name)]
+    parts["expression"] = weights.clip(target.lower, target.upper)
+    return face.assemble(parts, fps=clip.fps, rig=target.name)
 
 
 class _Shapes:

@@ -19,6 +19,7 @@ ATTITUDES = {
     "metres": {"unit": 1.0}, "centimetres": {}, "millimetres": {"unit": 0.001}, "a scaled root": {"scale": 0.01},
     "no known unit": {"unit": 0.2}, "Z up": {"root_turn": (A, 0, 0, A)}, "facing Z-": {"root_turn": (0, 1, 0, 0)},
     "facing X": {"root_turn": (0, A, 0, A)}, "askew": {"root_turn": (0, B, 0, 0.9659258262890683), "scale": 0.01},
+    "hair and a body": {"dressed": True},
 }
 
 
@@ -48,6 +49,7 @@ def test_any_attitude_and_size_gives_the_same_head(tmp_path, head, marked, case)
     assert f"in {'a unit of its own' if case == 'no known unit' else ''}" in said
     assert rig.parts.pivot == pytest.approx([0, -0.06, 0.02], abs=2e-3)  # the head's bone
     assert rig.jointed
+    assert np.ptp(rig.template[:, 1]) < 0.65  # what is not the head is left out
 
 
 def test_gains_undo_what_the_artist_did(tmp_path, head, marked):
@@ -77,7 +79,9 @@ def test_the_same_weights_are_the_same_geometry(tmp_path, head, marked):
     again = measure.measure(solve.solve(here, head), head)
     np.testing.assert_allclose(measure.measure(back, rig).displacement, again.displacement, atol=1e-6)
     assert np.abs(face.part(back, "expression") - face.part(clip, "expression")).mean() < 0.01
-    _, lost = solve.retarget(clip, rig, head)
+    moved, lost = solve.retarget(clip, rig, head)
+    np.testing.assert_array_equal(face.part(moved, "expression"), face.part(clip, "expression"))
+    np.testing.assert_array_equal(solve.retarget(moved, head, rig)[0].values, clip.values)
     assert 0.001 < lost < 1.0  # of their surfaces, which are not alike
 
 
@@ -101,6 +105,13 @@ def test_eyes_without_shapes_turn_with_their_bones(tmp_path, head, marked):
     gaze = measure.surface(clip, rig).gaze[-1]
     assert np.degrees(gaze[:, 0]) == pytest.approx([12, 12], abs=1.5)  # both to the person's left
     assert np.degrees(gaze[:, 1]) == pytest.approx([0, 0], abs=1)
+
+
+def test_a_head_without_eyeballs(tmp_path, head, marked):
+    rig, _ = made(tmp_path, head, eyes="none")
+    np.testing.assert_allclose(rig.eyes, head.eyes, atol=1e-3)  # behind the lids, as on the bundled head
+    assert rig.parts.turned.tolist() == [0, 0]
+    assert rig.parts.gains[ARKIT.index("eyeLookInLeft")] == 1
 
 
 def test_left_and_right_that_are_swapped(tmp_path, head, marked):
