@@ -57,6 +57,7 @@ class Data(material.Data):
     performances: int = Field(4000, ge=1)
     posed: int = Field(1500, ge=1)
     test_performances: int = Field(300, ge=1)
+    test_posed: int = Field(100, ge=1)
     rigs: dict[str, float] = Field(default={"head": 0.6, "ict": 0.4})  # heads to measure on; missing ones are left out
     metric: Metric = Metric()
 
@@ -64,7 +65,7 @@ class Data(material.Data):
 def examples(data: Data, split: str, seed: int) -> dict[str, Iterator[Rows]]:
     """Rows of every source, each clip measured on one of the heads (all of them drive the same ARKit shapes).
 
-    What is held out is measured on the first head alone. Posed faces are for training only.
+    What is held out is measured on the first head alone.
 
     Raises:
         ValueError: an unknown source, recordings without $TDMM_DATA, or none of the heads on this machine.
@@ -80,7 +81,7 @@ def clips(data: Data, split: str, seed: int) -> dict[str, Iterator[MotionClip]]:
     material.check_shares(data.shares, SOURCES)
     for name in set(data.shares) & set(recordings.SOURCES):
         material.real_data(name)
-    return {name: _clips(name, data, split, seed) for name in data.shares if name != "posed" or split == "train"}
+    return {name: _clips(name, data, split, seed) for name in data.shares}
 
 
 def _clips(source: str, data: Data, split: str, seed: int) -> Iterator[MotionClip]:
@@ -89,7 +90,8 @@ def _clips(source: str, data: Data, split: str, seed: int) -> Iterator[MotionCli
         first, held_out = seed * 1_000_003 + (500_000 if split == "dev" else 0), split == "test"
         yield from (perform(prompts.sample(first + i, split="test" if held_out else "train")) for i in range(count))
     elif source == "posed":
-        yield from (posed(seed * 1_000_003 + i) for i in range(data.posed))
+        first, count = {"train": (0, data.posed), "dev": (500_000, 32), "test": (700_000, data.test_posed)}[split]
+        yield from (posed(seed * 1_000_003 + first + i) for i in range(count))
     elif source in recordings.SOURCES:
         where = material.real_data(source)
         belonging = (s for s in recordings.SOURCES[source](where) if (s.split == "test") == (split == "test"))

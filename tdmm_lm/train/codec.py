@@ -114,7 +114,7 @@ def main(settings: Settings, output: Path) -> None:
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     log = _Log(output, state.step) if first_process else None
     wrapped.train()
-    saved, whole = time.monotonic(), model.synthesis
+    saved, whole, parts = time.monotonic(), model.synthesis, [part for _, part in model.parts().values()]
     for step in track(range(state.step, settings.steps), "training"):
         # Chance depends on the step and the process alone, so that a run can go on.
         torch.manual_seed(settings.seed * 1_000_003 + step)
@@ -124,7 +124,7 @@ def main(settings: Settings, output: Path) -> None:
         y, codes, commitment = wrapped(z)
         error = y - z
         losses = {
-            "reconstruction": _distance(error), "velocity": _distance(error[:, 1:] - error[:, :-1]),
+            "reconstruction": _distance(error, parts), "velocity": _distance(error[:, 1:] - error[:, :-1], parts),
             **learnt.losses(error @ whole), "commitment": commitment,
         }
         loss = torch.stack([weight * losses[name] for name, weight in settings.losses.items()]).sum()
@@ -240,9 +240,9 @@ class _Log:
         self._curves.close()
 
 
-def _distance(error: Float[Tensor, "b t components"]) -> Tensor:
-    """Mean length of errors, not squared, so that quiet frames count."""
-    return (error.square().sum(-1) + 1e-3).sqrt().mean()
+def _distance(error: Float[Tensor, "b t components"], parts: list[slice]) -> Tensor:
+    """Mean length of errors, group by group and not squared, so that quiet frames count and no group drowns another."""
+    return torch.stack([(error[..., part].square().sum(-1) + 1e-3).sqrt().mean() for part in parts]).sum()
 
 
 @torch.no_grad()

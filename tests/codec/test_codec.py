@@ -1,5 +1,6 @@
 """Every codec of the folder on noise: the contract, its folder on disk, its errors. Then clips in and out of codes."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -366,3 +367,30 @@ def test_the_released_codec_beats_kmeans(bundled: codec.Codec) -> None:
     assert figures["kept_gesture"]["value"] >= 0.93  # of clips up to 10 s long, some with two gestures
     size = (bundle.path("tokenizers/face") / "model.safetensors").stat().st_size
     assert size <= 4_000_000
+
+
+def test_other_coefficients_of_the_same_surface(bundled: codec.Codec, head: rigs.Rig) -> None:
+    """A FLAME-format head with every shape in it twice: other coefficients that move the skin alike, same codes."""
+    from tdmm_lm.rigs.flame import FlameRig
+
+    assert isinstance(head, FlameRig)
+    arrays = head.arrays
+    twice = dataclasses.replace(
+        arrays, shapedirs_expression=np.concatenate([arrays.shapedirs_expression, 0.5 * arrays.shapedirs_expression], 2)
+    )
+    rig = FlameRig(
+        twice, name="twice", expressions=[f"{name}_{i}" for i in (1, 2) for name in head.expressions],
+        authority="joints", lower=np.tile(head.lower, 2), upper=np.tile(head.upper, 2), uv=None,
+        colours=head.colours, landmarks=head.landmarks, eyes=head.eyes,
+    )
+    clip = nodding()
+    weights, pose = clip.values[:, : len(face.ARKIT)], clip.values[:, len(face.ARKIT) :]
+    ways = [
+        np.concatenate([share * weights, 2 * (1 - share) * weights, pose], 1)
+        for share in (np.full((clip.frames, 1), 1.0), np.linspace(0, 1, clip.frames)[:, None])
+    ]
+    one, other = (MotionClip(values.astype(np.float32), 25, "face", "twice") for values in ways)
+    assert np.abs(one.values - other.values).max() > 0.5
+    assert np.array_equal(codec.tokenize(bundled, one, rig), codec.tokenize(bundled, other, rig))
+    stronger = MotionClip(one.values * 1.5, 25, "face", "twice")
+    assert not np.array_equal(codec.tokenize(bundled, one, rig), codec.tokenize(bundled, stronger, rig))

@@ -1,9 +1,12 @@
 """What the untrained tiny model writes has the asked form, is the same for the same seed, and comes in pieces."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
+from tdmm_lm import codec
 from tdmm_lm.lm import data, extend, generate, vocab
 from tdmm_lm.lm.grammar import Ask
 
@@ -126,7 +129,8 @@ def test_loading_checks_everything(tiny, codec_folder, tmp_path):
     folder = tmp_path / "lm"
     extend.save(model, tokenizer, grown, folder, {"face": codec_folder})
     loaded = generate.load(folder)
-    assert loaded.codec_folder() == folder / "codec_face"
+    saved = codec.load(folder / "codec_face")
+    torch.testing.assert_close(loaded.codec().codebook(), saved.codebook())
     torch.testing.assert_close(loaded.model.lm_head.weight, model.lm_head.weight)
     np.testing.assert_array_equal(
         generate.perform(loaded, "a man", 12, seed=1), generate.perform(generate.assembled(*tiny), "a man", 12, seed=1)
@@ -137,6 +141,9 @@ def test_loading_checks_everything(tiny, codec_folder, tmp_path):
         generate.load(folder)
     with pytest.raises(FileNotFoundError, match="expected a model folder"):
         generate.load(tmp_path / "nowhere")
+    shutil.rmtree(folder / "codec_face")  # then the bundled codec must be the same, and is not
+    with pytest.raises(ValueError, match="expected the face codec that this model was trained with"):
+        generate.load(folder).codec()
     kind = grown["face"].model_copy(update={"first_id": grown["face"].first_id + 1})
     with pytest.raises(ValueError, match=r"expected face tokens where motion_vocab.json says"):
         generate.assembled(model, tokenizer, vocab.MotionVocab(modalities={"face": kind}))

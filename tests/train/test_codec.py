@@ -209,7 +209,7 @@ def test_settings_are_checked(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None
     assert "data.shares: expected one of grid, facegood" in said(data=data(shares={"nobody": 1.0}))
     assert "data.shares.posed: expected a number above 0, got 0" in said(data=data(shares={"posed": 0.0}))
     assert "window: expected whole code frames of 5, got 24" in said(model={**TINY["model"], "strides": [5]})
-    assert "material: expected one of body, face, got 'hands'" in said(material="hands")
+    assert "material: expected one of body, coefficients, face, got 'hands'" in said(material="hands")
     assert "expected clips of 5000 frames or more of performances" in said(window=5000)
     monkeypatch.setenv("TDMM_CACHE", str(tmp_path))
     assert "rigs: expected at least one of ict on this machine" in said(data=data(rigs={"ict": 1.0}))
