@@ -95,10 +95,10 @@ def write(
     moved = sum(np.linalg.norm(delta, axis=1) for delta in deltas.values())
     skin, rest = _split(rig.faces, eyed, moved, len(points))
     front = (points[skin][:, :, 2] > 0.02).all(1)
-    inner = [name for name in ("jawOpen", "jawForward", "jawLeft", "jawRight", "tongueOut") if name in deltas]
+    inner = [name for name, delta in deltas.items() if np.abs(delta[rest]).max() > 1e-5]  # teeth, tongue, lashes
     children = [
         node("Face", mesh=mesh("Face", (skin[front], skin[~front]), skull, list(deltas))),
-        node("Teeth", mesh=mesh("Teeth", (rest,), skull, inner)),
+        node("Inside", mesh=mesh("Inside", (rest,), skull, inner)),
     ]
     looks = [name for name in deltas if name.startswith("eyeLook")]
     for eye, side in enumerate(("Left", "Right") if eyes != "none" else ()):

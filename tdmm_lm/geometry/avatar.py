@@ -237,8 +237,11 @@ def _eyes(
         moved = (head.shapes[:, :, _BLINKS[eye]] ** 2).sum(1) * skin
         lids = moved @ head.points / moved.sum()
         centres[eye] = lids + (like.eyes[eye] - theirs[eye])
+        blink = np.linalg.norm(head.shapes[:, :, _BLINKS[eye]], axis=1)
+        lash = np.bincount(component, blink > 0.1 * blink.max()) > 0
+        still = ~skin & ~lash[component]  # neither skin nor what a blink takes along
         inside = []
-        for part in np.unique(component[~skin]):
+        for part in np.unique(component[still]):
             ball = component == part
             points = head.points[ball]
             size = np.ptp(points, axis=0)
@@ -255,9 +258,9 @@ def _eyes(
             radius = np.linalg.norm(head.points[ball] - centres[eye], axis=1).max()
             near = np.linalg.norm(head.points - centres[eye], axis=1) < 1.15 * radius
             whole = np.bincount(component, near) == np.bincount(component)  # parts that lie within: iris, cornea
-            balls[:, eye] = (whole[component] & ~skin) | (on_bone & ~skin)
-        elif on_bone.any() and (on_bone & ~skin).any():
-            balls[:, eye] = on_bone & ~skin
+            balls[:, eye] = still & (whole[component] | on_bone)
+        elif (on_bone & still).any():
+            balls[:, eye] = on_bone & still
             if np.linalg.norm(head.places[1 + eye] - lids) < 0.5 * unit:
                 centres[eye] = head.places[1 + eye]
     balls[:, 1] *= 1 - balls[:, 0]

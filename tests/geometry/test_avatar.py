@@ -108,6 +108,10 @@ def test_eyes_without_shapes_turn_with_their_bones(tmp_path, head, marked):
 
 
 def test_a_head_without_eyeballs(tmp_path, head, marked):
+    AVATARS["write"](head, tmp_path / "a.glb", eyes="none")  # another face: nothing but eyeballs is taken for one
+    placed = avatar._placed(avatar.avatar_file.read(tmp_path / "a.glb"))
+    part = avatar._components(placed.faces, len(placed.points))
+    assert not avatar._eyes(placed, part, avatar._skin(placed, part), head)[1].any()
     rig, _ = made(tmp_path, head, eyes="none")
     np.testing.assert_allclose(rig.eyes, head.eyes, atol=1e-3)  # behind the lids, as on the bundled head
     assert rig.parts.turned.tolist() == [0, 0]
