@@ -49,7 +49,8 @@ def run(folders: dict[str, Path] | None = None) -> dict[str, dict[str, Any]]:
 
 def talking(seconds: float) -> MotionClip:
     """One long performance after another, on the bundled head."""
-    parts, seed = [], 0
+    parts: list[np.ndarray] = []
+    seed = 0
     while sum(map(len, parts)) < seconds * 25:
         parts.append(perform.perform(prompts.sample(seed)).values)
         seed += 1

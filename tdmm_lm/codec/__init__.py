@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -138,9 +139,14 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def fit(
-        self, x: Float[Tensor, "frames features"], metrics: dict[str, Float[Tensor, "rows group"]]
+        self, x: Float[Tensor, "frames features"], metrics: dict[str, Float[Tensor, "rows group"]],
+        others: Sequence[Float[Tensor, "frames features"]] = (), noise: float = 1e-3,
     ) -> dict[str, float]:
         """Set the linear map from examples. A group's metric L says what matters: the error e of a row weighs |L e|².
+
+        ``others`` are the same frames as read from other rigs. Where two rigs can only come near each other, the
+        components are those that all readings agree on best (least squares, a reading being off by ``noise``, in the
+        features' unit), so that what differs between rigs is not taken for motion.
 
         Returns for each group the share of its weighted variance that the kept components hold. All components are
         divided by one number, so that they have variance 1 on average.
@@ -157,6 +163,12 @@ class Codec(nn.Module):
             self.analysis[features, components] = (root.mT @ vectors).float()
             self.synthesis[components, features] = torch.linalg.solve(root, vectors).mT.float()
             held[name] = float(values[: vectors.shape[1]].sum() / values.sum())
+            if others:
+                read = torch.cat([x, *others])[:, features].double() - self.mean[features].double()
+                wanted = ((x - self.mean)[:, features] @ self.analysis[features, components]).double()
+                gram = read.mT @ read + len(read) * noise**2 * torch.eye(read.shape[1]).double()
+                agreed = torch.linalg.solve(gram, read.mT @ wanted.repeat(1 + len(others), 1))
+                self.analysis[features, components] = agreed.float()
         spread = self.project(x).square().mean().sqrt()
         self.analysis /= spread
         self.synthesis *= spread
@@ -185,10 +197,22 @@ class Codec(nn.Module):
         """Components -> features: the inverse of `project` up to what the kept components do not hold."""
         return z @ self.synthesis + self.mean
 
-    def forward(self, z: Float[Tensor, "b t components"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Components -> (components again, codes, commitment loss). A learning codebook learns in training mode."""
-        vectors, codes, commitment = self.quantizer.learn(self.encoder(z))
-        return self.decoder(vectors), codes, commitment
+    def forward(
+        self, z: Float[Tensor, "b t components"], plain: Float[Tensor, "b t components"] | None = None
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Components -> (components again, codes, losses). A learning codebook learns in training mode.
+
+        The losses are ``commitment`` and, where ``plain`` is given, ``agreement``: how far the encoder takes ``z``,
+        what another rig reads of the motion, from where it takes ``plain``, the same motion as it is.
+        """
+        latent = self.encoder(z)
+        vectors, codes, commitment = self.quantizer.learn(latent)
+        losses = {"commitment": commitment}
+        if plain is not None:
+            with torch.no_grad():
+                wanted = self.encoder(plain)
+            losses["agreement"] = (latent - wanted).square().mean()
+        return self.decoder(vectors), codes, losses
 
     def encode(self, x: Float[Tensor, "b t features"]) -> Int[Tensor, "b n books"]:
         """Codes, one frame of them for ``frames_per_code`` frames begun: the last frame is repeated to fill them."""

@@ -3,6 +3,8 @@
     Data                                  settings: which examples, what share of a batch each source has
     GROUPS                                the groups of features and their widths
     examples(data, split, seed)           -> {source: iterator of rows (frames, features)}; splits train, dev, test
+    fitting(data, counts, seed)           -> rows of so many training clips a source, and what other rigs read of them
+    elsewhere(data, rows)                 -> what each rig reads of rows that are solved onto it; possibly none
     metrics(data)                         -> {group: matrix L}: the error e of a group's features weighs |L e|
     LOSSES, losses(error)                 error of features (b, t, features) -> {name: scalar}, differentiable
     UNITS, errors(before, after)          rows -> {name: per frame}: what the report says

@@ -1,9 +1,10 @@
-"""Bodies for a codec: CMU motion capture, mirrored, warped in time, arms exchanged between clips; HumanML3D's features.
+"""Bodies for a codec: CMU motion capture in HumanML3D's features; mirrored, warped in time, bent, limbs exchanged.
 
 Split by subject: 05 and 08 are the test, 03 is for development.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ ARMS = {
     side: tuple(body.JOINTS.index(f"{side}_{part}") for part in ("collar", "shoulder", "elbow", "wrist"))
     for side in ("left", "right")
 }
+UPPER = (*ARMS["left"], *ARMS["right"], *map(body.JOINTS.index, ("spine1", "spine2", "spine3", "neck", "head")))
+EXCHANGED = (ARMS["left"], ARMS["right"], ARMS["left"] + ARMS["right"], UPPER)
 _OTHER = {"left": "right", "right": "left"}
 _MIRROR = [body.JOINTS.index("_".join(_OTHER.get(word, word) for word in name.split("_"))) for name in body.JOINTS]
 
@@ -56,7 +59,7 @@ class Data(material.Data):
     bend_degrees: dict[str, float] = Field(
         default={"shoulder": 25, "elbow": 20, "hip": 12, "knee": 10, "spine1": 8, "spine3": 6, "neck": 8}
     )
-    exchanged: int = Field(1, ge=0)  # so many more times, arms from other clips, one or both
+    exchanged: int = Field(1, ge=0)  # so many more times, arms or upper body from other clips
     metric: Metric = Metric()
 
 
@@ -93,7 +96,7 @@ def _cmu(split: str, subject: str) -> Iterator[MotionClip]:
 
 
 def _augmented(made: list[MotionClip], data: Data, seed: int) -> list[Rows]:
-    """Every clip at every speed, mirrored, and with bent joints; then copies of all with others' arms."""
+    """Every clip at every speed, mirrored, and with bent joints; then copies of all with others' arms or upper body."""
     rows = []
     for number, clip in enumerate(made):
         for place, warp in enumerate(data.warps):
@@ -111,8 +114,7 @@ def _augmented(made: list[MotionClip], data: Data, seed: int) -> list[Rows]:
             other = plain[rng.integers(len(plain))]
             start = int(rng.integers(max(1, len(other) - len(one) + 1)))
             length = min(len(one), len(other) - start)
-            sides = (("left",), ("right",), ("left", "right"))[rng.integers(3)]
-            columns = torch.cat([_columns(ARMS[side]) for side in sides])
+            columns = _columns(EXCHANGED[rng.integers(len(EXCHANGED))])
             mixed = one[:length].clone()
             mixed[:, columns] = other[start : start + length][:, columns]
             rows.append(mixed)
@@ -151,6 +153,17 @@ def _columns(joints: tuple[int, ...]) -> Int[Tensor, " some"]:
     moved = every[FEATURES["velocities"]].unflatten(0, (22, 3))
     at = torch.tensor(joints)
     return torch.cat([places[at - 1].flatten(), turns[at - 1].flatten(), moved[at].flatten()])
+
+
+def fitting(data: Data, counts: dict[str, int], seed: int) -> tuple[Rows, list[Rows]]:
+    """Rows of every source as they are; there is one way to read them."""
+    made = clips(data, "train", seed)
+    return torch.cat([humanml3d.clip_rows(c) for name in made for c in islice(made[name], max(1, counts[name]))]), []
+
+
+def elsewhere(data: Data, rows: Rows) -> list[Rows]:
+    """There is one way to read a body."""
+    return []
 
 
 def metrics(data: Data) -> dict[str, Float[Tensor, "rows group"]]:

@@ -6,6 +6,7 @@ learns the same clips at the same size; its errors are measured on the surface t
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,17 @@ def surface(rows: Rows) -> Rows:
 def examples(data: face.Data, split: str, seed: int) -> dict[str, Iterator[Rows]]:
     """The same clips as `face.examples`."""
     return {name: (rows(clip) for clip in made) for name, made in face.clips(data, split, seed).items()}
+
+
+def fitting(data: face.Data, counts: dict[str, int], seed: int) -> tuple[Rows, list[Rows]]:
+    """The same clips as `face.fitting`; there is one way to read them."""
+    made = face.clips(data, "train", seed)
+    return torch.cat([rows(clip) for name in made for clip in islice(made[name], max(1, counts[name]))]), []
+
+
+def elsewhere(data: face.Data, rows: Rows) -> list[Rows]:
+    """There is one way to read them."""
+    return []
 
 
 def metrics(data: face.Data) -> dict[str, Float[Tensor, "rows group"]]:

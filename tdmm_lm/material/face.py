@@ -7,6 +7,7 @@ and the head's turn instead, to compare (TDMM-LM: geometry, not 3DMM coefficient
 import math
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from tdmm_lm.corpus.perform import limit, perform, smoothstep
 from tdmm_lm.eval import codec as evaluation
 from tdmm_lm.geometry import measure as measuring
 from tdmm_lm.geometry import solve
-from tdmm_lm.geometry.measure import FEATURES, features, measure
+from tdmm_lm.geometry.measure import FEATURES, features, from_features, measure
 from tdmm_lm.material import Rows
 from tdmm_lm.motion import MotionClip, face
 
@@ -44,6 +45,7 @@ class Metric(config.Settings):
 
     regions: dict[str, float] = Field(default={"lips": 1.5, "lids": 1.5})  # of landmarks, others 1
     shape: float = 3.0  # a whole unit of error in one ARKit weight
+    damping: float = 0.01  # of shapes that move hardly any skin: heads do not agree on them (squared eyes' distances)
     head: float = 0.45  # a degree of the head's rotation
     gaze: float = 0.06  # a degree of an eye's
 
@@ -59,6 +61,7 @@ class Data(material.Data):
     test_performances: int = Field(300, ge=1)
     test_posed: int = Field(100, ge=1)
     rigs: dict[str, float] = Field(default={"head": 0.6, "ict": 0.4})  # heads to measure on; missing ones are left out
+    readings: bool = True  # learn that what any of the heads reads of a motion is that motion
     metric: Metric = Metric()
 
 
@@ -70,7 +73,7 @@ def examples(data: Data, split: str, seed: int) -> dict[str, Iterator[Rows]]:
     Raises:
         ValueError: an unknown source, recordings without $TDMM_DATA, or none of the heads on this machine.
     """
-    heads = _heads(data.rigs)
+    heads = _heads(data)
     if split != "train":
         heads = dict([next(iter(heads.items()))])
     return {name: _rows(made, heads, data, seed) for name, made in clips(data, split, seed).items()}
@@ -131,22 +134,47 @@ def _rows(clips: Iterator[MotionClip], heads: dict[str, rigs.Rig], data: Data, s
         yield torch.from_numpy(features(measure(face.resample(clip, face.CODE_FPS), rig)))
 
 
-def _heads(shares: dict[str, float]) -> dict[str, rigs.Rig]:
+def _heads(data: Data) -> dict[str, rigs.Rig]:
     """The rigs that are on this machine."""
+    return _loaded(tuple(data.rigs))
+
+
+@cache
+def _loaded(names: tuple[str, ...]) -> dict[str, rigs.Rig]:
     heads = {}
-    for name in shares:
+    for name in names:
         try:
             heads[name] = rigs.load(name)
         except FileNotFoundError as error:
             print(f"left out: {error}")
     if not heads:
-        raise ValueError(f"data.rigs: expected at least one of {', '.join(shares)} on this machine, found none.")
+        raise ValueError(f"data.rigs: expected at least one of {', '.join(names)} on this machine, found none.")
     return heads
+
+
+def fitting(data: Data, counts: dict[str, int], seed: int) -> tuple[Rows, list[Rows]]:
+    """Clips on the first head; and solved onto each other head and read back from there."""
+    first = next(iter(_heads(data).values()))
+    rows: list[list[Rows]] = []
+    for source, made in clips(data, "train", seed).items():
+        for clip in islice(made, max(1, counts[source])):
+            row = torch.from_numpy(features(measure(face.resample(clip, face.CODE_FPS), first)))
+            rows.append([row, *elsewhere(data, row)])
+    whole, *others = (torch.cat(parts) for parts in zip(*rows))
+    return whole, others
+
+
+def elsewhere(data: Data, rows: Rows) -> list[Rows]:
+    """Solved onto each of the heads and read back from its surface."""
+    geometry = from_features(rows.numpy(), face.CODE_FPS)
+    return [
+        torch.from_numpy(features(measure(solve.solve(geometry, rig), rig))) for rig in _heads(data).values()
+    ] if data.readings else []
 
 
 def metrics(data: Data) -> dict[str, Float[Tensor, "rows group"]]:
     """For each group the matrix whose product with an error is what the error weighs (mm)."""
-    rig = next(iter(_heads(data.rigs).values()))
+    rig = next(iter(_heads(data).values()))
     weights = np.full(len(landmarks.NAMES), EYES_APART_MM / math.sqrt(len(landmarks.NAMES)))
     for name, weight in data.metric.regions.items():
         weights[list(landmarks.region(name))] *= weight
@@ -154,7 +182,7 @@ def metrics(data: Data) -> dict[str, Float[Tensor, "rows group"]]:
     basis = torch.from_numpy(solve.basis(rig)).flatten(0, 1)  # (3 landmarks, expressions)
     trust = torch.from_numpy(solve.landmark_weights()).repeat_interleave(3)[:, None]
     weighted = basis * trust
-    gram = weighted.mT @ weighted + 1e-4 * torch.eye(basis.shape[1]).double()
+    gram = weighted.mT @ weighted + data.metric.damping * torch.eye(basis.shape[1]).double()
     inverse = torch.linalg.solve(gram, (weighted * trust).mT)
     places = torch.diag(torch.from_numpy(weights).repeat_interleave(3))
     return {
@@ -194,7 +222,7 @@ def errors(before: Rows, after: Rows) -> dict[str, Float[Tensor, " frames"]]:
 
 def closing(model: codec.Codec, data: Data, seed: int) -> dict[str, dict[str, object]]:
     """What `observe` still finds in held-out performances and blinks found again in all that is held out."""
-    rig = next(iter(_heads(data.rigs).values()))
+    rig = next(iter(_heads(data).values()))
     held_out = {name: list(made) for name, made in clips(data, "test", seed).items()}
     return evaluation.kept(model, held_out, rig)
 

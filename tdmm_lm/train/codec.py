@@ -8,7 +8,6 @@ curves for TensorBoard are in ``OUT/curves``. Several processes: ``accelerate la
 import json
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,7 +66,7 @@ def main(settings: Settings, output: Path) -> None:
     first_process, device = accelerator.is_main_process, accelerator.device
     learnt = config.find("material", settings.material)
     data = config.check(learnt.Data, settings.data, "data")
-    named = ("reconstruction", "velocity", *learnt.LOSSES, "commitment")
+    named = ("reconstruction", "velocity", *learnt.LOSSES, "commitment", "agreement")
     if not set(settings.losses) <= set(named) or "reconstruction" not in settings.losses:
         raise ValueError(f"losses: expected reconstruction and any of {', '.join(named[1:])}; got {settings.losses}.")
     torch.manual_seed(settings.seed)
@@ -88,12 +87,18 @@ def main(settings: Settings, output: Path) -> None:
     if kept:
         model.load_state_dict({key[6:]: value for key, value in kept.items() if key.startswith("model.")})
     else:
-        rng = np.random.default_rng(settings.seed)
-        some = [row for name, made in rows.items() for row in _some(made, round(FITTED * shares[name]), rng)]
-        held = model.fit(torch.cat(some), learnt.metrics(data))
+        counts = {name: round(FITTED * share) for name, share in shares.items()}
+        some, others = learnt.fitting(data, counts, settings.seed)
+        held = model.fit(some, learnt.metrics(data), others)
         if first_process:
             print("variance held by the components: " + ", ".join(f"{key} {share:.4f}" for key, share in held.items()))
-    train = {name: [model.project(r) for r in made if len(r) >= settings.window] for name, made in rows.items()}
+    train = {
+        name: [
+            model.project(torch.stack([row, *learnt.elsewhere(data, row)], 1))  # (frames, readings, components)
+            for row in track(made, f"{name}, as rigs read it") if len(row) >= settings.window
+        ]
+        for name, made in rows.items()
+    }
     dev = [model.project(row) for made in found["dev"].values() for row in made]
     short = [name for name, made in train.items() if not made]
     if short:
@@ -103,7 +108,7 @@ def main(settings: Settings, output: Path) -> None:
     with replacing(output / "settings.json") as path:
         path.write_text(json.dumps(settings.model_dump(mode="json"), indent=2) + "\n")
     if not kept:
-        model.start(_batch(train, shares, settings, -1, windows=STARTED // settings.window))
+        model.start(_batch(train, shares, settings, -1, windows=STARTED // settings.window)[0])
 
     model.to(device)
     optimizer = torch.optim.AdamW(
@@ -120,12 +125,13 @@ def main(settings: Settings, output: Path) -> None:
         torch.manual_seed(settings.seed * 1_000_003 + step)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step, settings)
-        z = _batch(train, shares, settings, step, windows=settings.batch, process=accelerator.process_index).to(device)
-        y, codes, commitment = wrapped(z)
+        z, seen = _batch(train, shares, settings, step, windows=settings.batch, process=accelerator.process_index)
+        z, seen = z.to(device), seen.to(device)
+        y, codes, own = wrapped(seen, z if "agreement" in settings.losses else None)
         error = y - z
         losses = {
             "reconstruction": _distance(error, parts), "velocity": _distance(error[:, 1:] - error[:, :-1], parts),
-            **learnt.losses(error @ whole), "commitment": commitment,
+            **learnt.losses(error @ whole), **own,
         }
         loss = torch.stack([weight * losses[name] for name, weight in settings.losses.items()]).sum()
         optimizer.zero_grad()
@@ -160,8 +166,8 @@ def main(settings: Settings, output: Path) -> None:
     model.load_state_dict(state.best)
     model = model.to("cpu").eval()
     tests = {name: list(made) for name, made in learnt.examples(data, "test", settings.seed).items()}
-    seen = _batch(train, shares, settings, -2, windows=COMPARED // settings.window).flatten(0, 1)
-    figures = evaluation.reconstruction(model, learnt, tests, evaluation.kmeans(seen, model.codebook_size))
+    frames = _batch(train, shares, settings, -2, windows=COMPARED // settings.window)[0].flatten(0, 1)
+    figures = evaluation.reconstruction(model, learnt, tests, evaluation.kmeans(frames, model.codebook_size))
     figures |= learnt.closing(model, data, settings.seed)
     taken, worked = (clock.seconds() / 60).tolist()
     figures["minutes"] = report.figure(taken, "minutes", n=state.step)
@@ -269,22 +275,21 @@ def _schedule(step: int, settings: Settings) -> float:
     return min(1.0, (step + 1) / max(1, settings.warmup)) * (0.51 + 0.49 * math.cos(math.pi * step / settings.steps))
 
 
-def _some(rows: list[Tensor], count: int, rng: np.random.Generator) -> Iterator[Tensor]:
-    return (rows[i] for i in rng.permutation(len(rows))[: max(1, count)])
-
-
 def _batch(
-    examples: dict[str, list[Tensor]], shares: dict[str, float], settings: Settings, step: int, *, windows: int,
-    process: int = 0,
-) -> Float[Tensor, "windows t components"]:
-    """Windows drawn at the sources' shares; the same for the same step and process."""
+    examples: dict[str, list[Float[Tensor, "frames readings components"]]], shares: dict[str, float],
+    settings: Settings, step: int, *, windows: int, process: int = 0,
+) -> tuple[Float[Tensor, "windows t components"], Float[Tensor, "windows t components"]]:
+    """Windows drawn at the sources' shares, as they are and as some rig reads them; the same for the same step and
+    process."""
     rng = np.random.default_rng([settings.seed, step + 2, process] if process else [settings.seed, step + 2])
-    chosen = []
+    plain, seen = [], []
     for name in rng.choice(list(shares), windows, p=list(shares.values())):
         clip = examples[name][rng.integers(len(examples[name]))]
         start = int(rng.integers(len(clip) - settings.window + 1))
-        chosen.append(clip[start : start + settings.window])
-    return torch.stack(chosen)
+        reading = int(rng.integers(clip.shape[1]))
+        plain.append(clip[start : start + settings.window, 0])
+        seen.append(clip[start : start + settings.window, reading])
+    return torch.stack(plain), torch.stack(seen)
 
 
 def _save(
