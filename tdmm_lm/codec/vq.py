@@ -17,6 +17,7 @@ class ModelSettings(codec.ModelSettings):
 
     codebook_size: int = Field(512, gt=1)
     decay: float = Field(0.99, gt=0, lt=1)  # of the codebook's moving averages
+    diversity: float = Field(0.0, ge=0)  # weight of using all codes alike, part of the commitment loss
     rotation_trick: bool = False  # gradients turned and scaled onto the code (Fifty et al. 2024), not passed straight
     dead_below: float = Field(0.1, ge=0)  # a code used less often than this (moving average a batch) is replaced
 
@@ -30,6 +31,7 @@ class Quantizer(VectorQuantize, codec.Quantizer):
         super().__init__(
             dim=settings.code_dim, codebook_size=settings.codebook_size, decay=settings.decay, kmeans_init=True,
             threshold_ema_dead_code=settings.dead_below, commitment_weight=1.0, rotation_trick=settings.rotation_trick,
+            codebook_diversity_loss_weight=settings.diversity,
         )
         self.size = settings.codebook_size
 
