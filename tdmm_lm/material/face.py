@@ -19,11 +19,13 @@ from tdmm_lm import codec, config, landmarks, material, rigs, rotations
 from tdmm_lm.corpus import prompts, recordings
 from tdmm_lm.corpus.perform import limit, perform, smoothstep
 from tdmm_lm.eval import codec as evaluation
+from tdmm_lm.eval import rigs as agreement
 from tdmm_lm.geometry import measure as measuring
 from tdmm_lm.geometry import solve
 from tdmm_lm.geometry.measure import FEATURES, features, from_features, measure
 from tdmm_lm.material import Rows
 from tdmm_lm.motion import MotionClip, face
+from tdmm_lm.report import figure
 
 EYES_APART_MM = 63.0  # of a grown-up: turns inter-ocular distances into millimetres
 MODALITY: codec.Modality = "face"
@@ -37,6 +39,7 @@ UNITS = {
 MAIN = "landmarks_mm"
 SOURCES = ("grid", "facegood", "performances", "posed")
 ONE_WAY = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")  # of these a face can show one at a time
+AGREED = 25  # held-out clips of each source on which heads are asked to agree
 DEV_EVERY = 16  # of the recordings for training every so manieth is for development
 
 
@@ -221,10 +224,21 @@ def errors(before: Rows, after: Rows) -> dict[str, Float[Tensor, " frames"]]:
 
 
 def closing(model: codec.Codec, data: Data, seed: int) -> dict[str, dict[str, object]]:
-    """What `observe` still finds in held-out performances and blinks found again in all that is held out."""
-    rig = next(iter(_heads(data).values()))
+    """What `observe` still finds in held-out performances, blinks found again in all that is held out, and whether the
+    heads agree on codes: held-out clips solved onto each and read back from its surface."""
+    heads = _heads(data)
+    rig = next(iter(heads.values()))
     held_out = {name: list(made) for name, made in clips(data, "test", seed).items()}
-    return evaluation.kept(model, held_out, rig)
+    figures = evaluation.kept(model, held_out, rig)
+    for name, made in held_out.items():
+        agreed = agreement.same_code(model, heads, made[:AGREED])
+        figures[f"same_code_across_rigs_{name}"] = agreed["same_code"]
+    frames = [figures[f"same_code_across_rigs_{name}"] for name in held_out]
+    figures["same_code_across_rigs"] = figure(
+        float(np.average([one["value"] for one in frames], weights=[one["n"] for one in frames])), "share of frames",
+        n=sum(one["n"] for one in frames),
+    )
+    return figures
 
 
 def key(source: str, error: str) -> str:
