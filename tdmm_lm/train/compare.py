@@ -7,6 +7,7 @@ other's error is on the same clips, with a bootstrap interval.
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ class Settings(config.Settings):
     runs: dict[str, list[str]] = Field(min_length=1)
     paired: dict[str, tuple[str, str]] = Field(default={})  # a figure's name: one run, another
     sources: list[str] = Field(min_length=1)  # whose main error is drawn and compared
+    named: dict[str, str] = Field(default={})  # a figure's name in a released codec's report: its name here
+    into: str | None = None  # that codec's folder, as bundled or a path; it also gets the table and the picture
 
 
 def main(settings: Settings, output: Path) -> None:
@@ -59,7 +62,23 @@ def main(settings: Settings, output: Path) -> None:
     with replacing(output / "rate.png") as beside:
         _draw(points, settings.sources, beside)
     made = report.report(f"{path.stem} codecs compared", settings=settings.model_dump(mode="json"), figures=figures)
-    report.write(made, output, tables=_table(points))
+    table = _table(points)
+    report.write(made, output, tables=table)
+    if settings.into is not None:
+        folder = Path(settings.into) if Path(settings.into).is_dir() else bundle.path(settings.into)
+        _add(folder, {name: figures[here] for name, here in settings.named.items()}, table)
+        with replacing(folder / "rate.png") as beside:
+            shutil.copyfile(output / "rate.png", beside)
+
+
+def _add(folder: Path, figures: dict[str, dict[str, Any]], table: str) -> None:
+    """Figures, the table and the picture into the report of a codec that was released before."""
+    made = json.loads((folder / "report.json").read_text())
+    made["figures"] |= figures
+    title = "## Rates, all trained alike and shortly"
+    before = (folder / "report.md").read_text().split("| figure |")[0].split("\n", 4)[4].split(title)[0].strip()
+    tables = f"{before}\n\n{title}\n\n{table}\n![error against rate](rate.png)\n"
+    report.write(made, folder, tables=tables)
 
 
 def _points(folder: Path, recipe: training.Settings, sources: list[str]) -> dict[str, dict[str, Any]]:

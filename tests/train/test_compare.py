@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tdmm_lm import bundle, config
+from tdmm_lm import bundle, codec, config
 from tdmm_lm.train import codec as training
 from tdmm_lm.train import compare
 
@@ -75,3 +75,28 @@ def test_the_recipes(name: str) -> None:
         recipe = config.check(training.Settings, config.override(base, changes), name)
         config.find("codec", recipe.codec).build({**recipe.model, **recipe.quantizer})
         config.check(config.find("material", recipe.material).Data, recipe.data, "data")
+
+
+def test_into_a_released_report(tmp_path) -> None:
+    """Named figures, the table and the picture join the report of a codec, once, however often it is done."""
+    recipe = settings(tmp_path).base
+    data = config.read(recipe)
+    data.pop("step")
+    made = config.check(training.Settings, {**data, "model": {**data["model"], "groups": {
+        "displacement": [624, 12], "head": [6, 6], "gaze": [4, 2]}}}, "base")
+    training.main(made, tmp_path / "released")
+    folder = tmp_path / "released" / "codec"
+    before = (folder / "report.md").read_text()
+    merged = settings(
+        tmp_path, into=str(folder), named={"rvq3_landmark_error_mm": "three_300_bits_performed_landmark_error_mm"}
+    )
+    for _ in range(2):
+        compare.main(merged, tmp_path / "out")
+    report = json.loads((folder / "report.json").read_text())
+    compared = json.loads((tmp_path / "out" / "report.json").read_text())["figures"]
+    assert report["figures"]["rvq3_landmark_error_mm"] == compared["three_300_bits_performed_landmark_error_mm"]
+    text = (folder / "report.md").read_text()
+    assert text.count("## Rates, all trained alike and shortly") == 1
+    assert all(line in text for line in before.splitlines() if line.startswith("| mean frame |"))
+    assert (folder / "rate.png").stat().st_size > 5000
+    codec.load(folder)
