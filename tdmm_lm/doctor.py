@@ -103,7 +103,7 @@ def report(*, fetch: bool = False) -> str:
             how = f'pip install "tdmm-lm[{extra}]"' if extra else "pip install tdmm-lm"
             lines.append(f"  {name:24} {'missing':12} {purpose}: {how}")
     lines.append("bundled")
-    for folder in ("assets/head", "tokenizers/face", "assets/lm", "assets/samples"):
+    for folder in ("assets/head", "tokenizers/face", "tokenizers/body", "assets/lm", "assets/samples"):
         try:
             state = "present" if any(bundle.path(folder).iterdir()) else "missing: make nano"
         except FileNotFoundError:

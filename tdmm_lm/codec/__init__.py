@@ -360,7 +360,8 @@ def decoded(codec: Codec, codes: Int[np.ndarray, "n books"]) -> Float[np.ndarray
 
 def geometry(codec: Codec, codes: Int[np.ndarray, "n books"]) -> Geometry:
     """The rig-free motion that a face's codes stand for. Translation is 0: codes do not hold it."""
-    _needs(codec, "face")
+    if codec.settings.modality != "face":
+        raise ValueError(f"codec: expected a face's, got a {codec.settings.modality}'s.")
     return from_features(decoded(codec, codes), codec.fps)
 
 

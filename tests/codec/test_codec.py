@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from tdmm_lm import bundle, codec, config, rigs, streaming
+from tdmm_lm import bundle, codec, config, rigs, rotations, streaming
 from tdmm_lm.geometry.measure import measure
-from tdmm_lm.motion import MotionClip, face
+from tdmm_lm.motion import MotionClip, body, face
 
 FEATURES = 10
 NETWORK = {"groups": {"one": [7, 5], "two": [3, 3]}, "width": 8, "code_dim": 8}
@@ -394,3 +394,56 @@ def test_other_coefficients_of_the_same_surface(bundled: codec.Codec, head: rigs
     assert np.array_equal(codec.tokenize(bundled, one, rig), codec.tokenize(bundled, other, rig))
     stronger = MotionClip(one.values * 1.5, 25, "face", "twice")
     assert not np.array_equal(codec.tokenize(bundled, one, rig), codec.tokenize(bundled, stronger, rig))
+
+
+# Bodies
+
+
+@pytest.fixture(scope="module")
+def bodies() -> codec.Codec:
+    return codec.load(bundle.path("tokenizers/body"))
+
+
+def strolling(fps: float = 30.0, seconds: float = 3.0) -> MotionClip:
+    """Legs and arms swing in turn while the root goes ahead."""
+    t = torch.arange(round(fps * seconds)) / fps
+    turns = torch.zeros(len(t), len(body.JOINTS), 3)
+    for name, sign in (("left_hip", 1), ("right_hip", -1), ("left_shoulder", -0.7), ("right_shoulder", 0.7)):
+        turns[:, body.JOINTS.index(name), 0] = 0.45 * sign * torch.sin(2 * torch.pi * t)
+    for name, side in (("left_shoulder", -1), ("right_shoulder", 1)):
+        turns[:, body.JOINTS.index(name), 2] = 1.2 * side
+    places = torch.stack([0 * t, 0.93 + 0 * t, 1.2 * t], -1).numpy()
+    return body.assemble(places, rotations.axis_angle_to_matrix(turns), fps=fps)
+
+
+def test_a_body_in_codes_and_back(bodies: codec.Codec) -> None:
+    from tdmm_lm.rigs import skeleton
+
+    clip = strolling()
+    codes = codec.tokenize(bodies, clip)
+    assert codes.shape == (15, 1)  # 3 s at 5 code frames a second
+    again = codec.detokenize(bodies, codes)
+    assert (again.frames, again.fps, again.modality) == (60, 20.0, "body")
+    seen = [skeleton.joints(body.resample(one, 20.0)) for one in (clip, again)]
+    away = ((seen[0] - seen[0][:, :1]) - (seen[1] - seen[1][:, :1])).norm(dim=-1).mean()
+    assert away < 0.12  # metres: nobody in the data walks like this
+    assert float(again.values[-1, 2] - again.values[0, 2]) > 2.0  # goes ahead, as it did: 3.5 m
+
+
+def test_bodies_and_faces_do_not_mix(bodies: codec.Codec) -> None:
+    with pytest.raises(ValueError, match="expected a body clip, got 'face'"):
+        codec.tokenize(bodies, nodding())
+    with pytest.raises(ValueError, match="codec: expected a face's, got a body's"):
+        codec.geometry(bodies, np.zeros((3, 1), int))
+    with pytest.raises(ValueError, match="codes: expected 0 to 511, got 512"):
+        codec.detokenize(bodies, np.full((3, 1), 512))
+
+
+def test_the_released_body_codec_beats_kmeans() -> None:
+    figures = json.loads((bundle.path("tokenizers/body") / "report.json").read_text())["figures"]
+    for subject in ("05", "08"):
+        found = figures[f"mpjpe_mm_{subject}"]
+        assert found["value"] < found["peer_value"]
+        assert found["value"] < figures[f"mean_frame_mpjpe_mm_{subject}"]["value"]
+    assert figures["foot_skate_delta"]["value"] <= 0.05
+    assert (bundle.path("tokenizers/body") / "model.safetensors").stat().st_size <= 4 * 2**20

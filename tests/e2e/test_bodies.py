@@ -1,5 +1,7 @@
 """Bodies on the command line: between all formats, resampled, rendered; what is refused is one line, no file."""
 
+import json
+import shutil
 import subprocess
 import sys
 
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tdmm_lm import bundle, formats, video
+from tdmm_lm import bundle, codec, formats, video
 from tdmm_lm.motion import body
 from tdmm_lm.rigs import skeleton
 
@@ -95,3 +97,48 @@ def test_what_is_refused_is_one_line(walk, tmp_path, arguments, message):
     assert done.stderr.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
 
+
+
+def test_codes_and_back(walk, tmp_path):
+    done = tdmm("tokenize", walk, "-o", tmp_path / "codes.json")
+    assert (done.returncode, done.stdout) == (0, f"14 codes -> {tmp_path / 'codes.json'}\n"), done.stderr
+    done = tdmm("detokenize", tmp_path / "codes.json", "-o", tmp_path / "again.bvh")
+    assert (done.returncode, done.stdout) == (0, f"53 frames -> {tmp_path / 'again.bvh'}\n"), done.stderr
+    again, once = formats.read(tmp_path / "again.bvh"), body.resample(formats.read(walk), 20)
+    assert (again.frames, again.fps) == (once.frames, 20)
+    away = [skeleton.joints(clip) - skeleton.joints(clip)[:, :1] for clip in (again, once)]
+    assert float((away[0] - away[1]).norm(dim=-1).mean()) < 0.3  # metres, turned as the codec's headings went
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"codes": [[512]]}, "codes: expected 0 to 511, got 512"),
+        ({"codes": [[1, 2]]}, "expected int64 (batch, frames, 1)"),
+        ({"codes": []}, "codes: expected whole numbers (frames, books)"),
+        ({"modality": "hand"}, "modality: expected face or body, got 'hand'"),
+        ({"frames": 99}, "frames: expected 1 to 8, got 99"),
+        ({"codec_sha256": "0" * 64}, "tokenize again"),
+    ],
+)
+def test_wrong_codes_are_one_line(tmp_path, changes, said):
+    good = {
+        "modality": "body", "codes": [[1], [2]], "codec_sha256": codec.weights_sha256(bundle.path("tokenizers/body"))
+    }
+    (tmp_path / "codes.json").write_text(json.dumps({**good, **changes}))
+    done = tdmm("detokenize", tmp_path / "codes.json", "-o", tmp_path / "x.npz")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_a_broken_codec_is_one_line(walk, tmp_path):
+    """Weights and config of different codecs."""
+    (tmp_path / "mixed").mkdir()
+    for name, modality in (("config.json", "body"), ("model.safetensors", "face")):
+        shutil.copy(bundle.path(f"tokenizers/{modality}") / name, tmp_path / "mixed")
+    done = tdmm("tokenize", walk, "-o", tmp_path / "codes.json", "--codec", tmp_path / "mixed")
+    assert done.returncode == 2
+    assert "expected this codec's weights" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "codes.json").exists()
