@@ -39,6 +39,7 @@ class Settings(config.Settings):
     model: dict[str, Any]
     quantizer: dict[str, Any] = Field(default={})
     data: dict[str, Any]
+    readings: float = Field(0.7, ge=0, le=1)  # share of windows that the encoder sees as some rig reads them
     window: int = Field(48, ge=2)  # frames of an example
     batch: int = Field(32, ge=1)  # examples a step and process
     steps: int = Field(4000, ge=1)
@@ -286,7 +287,7 @@ def _batch(
     for name in rng.choice(list(shares), windows, p=list(shares.values())):
         clip = examples[name][rng.integers(len(examples[name]))]
         start = int(rng.integers(len(clip) - settings.window + 1))
-        reading = int(rng.integers(clip.shape[1]))
+        reading = int(rng.integers(clip.shape[1])) if rng.random() < settings.readings else 0
         plain.append(clip[start : start + settings.window, 0])
         seen.append(clip[start : start + settings.window, reading])
     return torch.stack(plain), torch.stack(seen)
