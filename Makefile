@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint test-vllm test-browser nano wheel clean
+.PHONY: demo test lint test-vllm test-browser nano compare wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tdmm demo
@@ -29,6 +29,11 @@ test-browser: $(VENV)/.dev
 
 nano: $(VENV)/.dev
 	bash recipes/nano.sh
+
+# Quantizers, rates, geometry and coefficients side by side, into the reports of the released codecs: about an hour.
+compare: $(VENV)/.dev
+	$(BIN)/tdmm train tokenizers/face_compare.yaml -o runs/face_compare
+	$(BIN)/tdmm train tokenizers/body_compare.yaml -o runs/body_compare
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel

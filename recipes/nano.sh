@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes every bundled artifact from nothing: the head, the face codec, the text tokenizer, the language model, samples and
+# Makes every bundled artifact from nothing: the head, the codecs, the text tokenizer, the language model, samples and
 # reports. Two idle cores and at most three hours; it goes on where it was stopped. $TDMM_DATA names the real data.
 #   make nano            (or: bash recipes/nano.sh, with `tdmm` on the path)
 set -euo pipefail
@@ -20,13 +20,16 @@ step() { # step NAME COMMAND...: once, with its time in $runs/times.tsv
   touch "$runs/$name.done"
 }
 
-release_codec() { # a new codec replaces the old one with its report
-  cp "$runs/face/codec/"* tokenizers/face/
+release_codec() { # NAME: a new codec replaces the old one with its report and picture
+  mkdir -p "tokenizers/$1"
+  cp "$runs/$1/codec/"* "tokenizers/$1/"
 }
 
 step head    tdmm train recipes/head.yaml -o tdmm_lm/assets/head
 step codec   tdmm train tokenizers/face.yaml -o "$runs/face"
-step release release_codec
+step release release_codec face
+step body    tdmm train tokenizers/body.yaml -o "$runs/body"
+step bodies  release_codec body
 step text    tdmm train tokenizers/text.yaml -o tokenizers/text
 step corpus  tdmm corpus build recipes/corpus/first.yaml -o "$runs/corpus"
 step check   tdmm corpus check "$runs/corpus"

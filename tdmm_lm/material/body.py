@@ -20,6 +20,7 @@ from tdmm_lm.geometry.humanml3d import FEATURES
 from tdmm_lm.material import Rows
 from tdmm_lm.motion import MotionClip, body
 from tdmm_lm.report import figure
+from tdmm_lm.rigs import skeleton
 
 MODALITY: codec.Modality = "body"
 GROUPS = {"motion": 263}
@@ -125,8 +126,8 @@ def mirrored(clip: MotionClip) -> MotionClip:
     """The same motion with left and right exchanged, skeleton included."""
     flip = torch.tensor([-1.0, 1.0, 1.0])
     turns = body.local_rotations(clip)[:, _MIRROR] * flip[:, None] * flip
-    shape = clip.shape.reshape(-1, 3)[_MIRROR if len(clip.shape) else []] * flip.numpy()
-    return body.assemble(body.translation(clip) * flip.numpy(), turns, fps=clip.fps, shape=shape.reshape(-1))
+    shape = (skeleton.of(clip).offsets[_MIRROR] * flip.numpy()).reshape(-1).astype(np.float32)
+    return body.assemble(body.translation(clip) * flip.numpy(), turns, fps=clip.fps, shape=shape)
 
 
 def bent(clip: MotionClip, rng: np.random.Generator, degrees: dict[str, float]) -> MotionClip:

@@ -4,7 +4,9 @@ What it sees is rig-free geometry (`tdmm_lm.geometry.measure.features`); `see: c
 and the head's turn instead, to compare (TDMM-LM: geometry, not 3DMM coefficients).
 """
 
+import dataclasses
 import math
+import zlib
 from collections.abc import Iterator
 from functools import cache
 from itertools import islice
@@ -26,6 +28,7 @@ from tdmm_lm.geometry.measure import FEATURES, features, from_features, measure
 from tdmm_lm.material import Rows
 from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.report import figure
+from tdmm_lm.rigs.flame import FlameRig
 
 EYES_APART_MM = 63.0  # of a grown-up: turns inter-ocular distances into millimetres
 MODALITY: codec.Modality = "face"
@@ -64,6 +67,7 @@ class Data(material.Data):
     test_performances: int = Field(300, ge=1)
     test_posed: int = Field(100, ge=1)
     rigs: dict[str, float] = Field(default={"head": 0.6, "ict": 0.4})  # heads to measure on; missing ones are left out
+    strangers: int = Field(12, ge=0)  # heads made up from those, each with its own face, that read motions too
     readings: bool = True  # learn that what any of the heads reads of a motion is that motion
     metric: Metric = Metric()
 
@@ -168,11 +172,43 @@ def fitting(data: Data, counts: dict[str, int], seed: int) -> tuple[Rows, list[R
 
 
 def elsewhere(data: Data, rows: Rows) -> list[Rows]:
-    """Solved onto each of the heads and read back from its surface."""
+    """Solved onto each of the heads and onto one of the strangers, and read back from their surfaces."""
+    if not data.readings:
+        return []
     geometry = from_features(rows.numpy(), face.CODE_FPS)
-    return [
-        torch.from_numpy(features(measure(solve.solve(geometry, rig), rig))) for rig in _heads(data).values()
-    ] if data.readings else []
+    others = list(_heads(data).values())
+    if data.strangers:
+        others.append(_strangers(tuple(data.rigs), data.strangers)[zlib.crc32(rows.numpy().tobytes()) % data.strangers])
+    return [torch.from_numpy(features(measure(solve.solve(geometry, rig), rig))) for rig in others]
+
+
+@cache
+def _strangers(names: tuple[str, ...], count: int) -> list[rigs.Rig]:
+    return [stranger(list(_loaded(names).values())[i % len(_loaded(names))], i) for i in range(count)]
+
+
+def stranger(rig: rigs.Rig, seed: int) -> rigs.Rig:
+    """A head of somebody: another identity, wider or longer, each shape moving the skin somewhat more or less.
+
+    Raises:
+        ValueError: the rig is not in FLAME's format.
+    """
+    if not isinstance(rig, FlameRig):
+        raise ValueError(f"stranger: expected a head in FLAME's format, got {rig.name}.")
+    rng = np.random.default_rng([seed, 6])
+    identity = np.zeros(rig.identities, np.float32)
+    identity[:10] = rng.normal(0, 0.8, min(10, rig.identities))
+    stretch, middle = 1 + rng.normal(0, 0.04, 3), rig.eyes.mean(0)
+    arrays, gains = rig.arrays, rng.uniform(0.9, 1.1, len(rig.expressions))
+    changed = dataclasses.replace(
+        arrays, v_template=(rig.identity(identity) - middle) * stretch + middle,
+        shapedirs_expression=arrays.shapedirs_expression * stretch[:, None] * gains,
+    )
+    return FlameRig(
+        changed, name=f"{rig.name}-{seed}", expressions=rig.expressions, authority=rig.authority, lower=rig.lower,
+        upper=rig.upper, uv=None, colours=rig.colours, landmarks=rig.landmarks,
+        eyes=(rig.joints(identity)[3:] - middle) * stretch + middle,
+    )
 
 
 def metrics(data: Data) -> dict[str, Float[Tensor, "rows group"]]:
