@@ -3,7 +3,7 @@
 The peers are frame-wise k-means of the same size in the codec's own components, and the mean frame.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,24 @@ def reconstruction(
     return figures
 
 
+@torch.no_grad()
+def by_action(
+    model: codec.Codec, away: Callable[[Rows, Rows], Float[Tensor, " frames"]], clips: Iterable[tuple[str, Rows]]
+) -> dict[str, dict[str, Any]]:
+    """How far codes lead ``away`` (mm), by the word for what a clip shows."""
+    found: dict[str, list[Tensor]] = {}
+    for action, rows in clips:
+        again = model.decode(model.encode(rows[None]))[0][: len(rows)]
+        found.setdefault(action, []).append(away(rows, again))
+    return {
+        f"by_action_{action}": figure(
+            float(torch.cat(clips_).mean()), "mm mean", n=sum(map(len, clips_)),
+            interval=interval([float(clip.mean()) for clip in clips_]),
+        )
+        for action, clips_ in sorted(found.items())
+    }
+
+
 def first_books(model: codec.Codec, rows: Rows, books: int) -> Rows:
     """Rows out of the first books of a residual codec alone."""
     codes = model.encode(rows[None])[..., :books]
@@ -147,6 +165,11 @@ def tables(modality: Any, figures: Mapping[str, dict[str, Any]], sources: Iterab
         lines += [f"## {source}, held out", "", "| | " + " | ".join(modality.UNITS) + " |"]
         lines.append("|---|" + "---|" * len(keys))
         lines += [f"| {who} | " + " | ".join(f"{value:.3g}" for value in row) + " |" for who, row in rows.items()]
+        lines.append("")
+    actions = {key.removeprefix("by_action_"): figures[key] for key in figures if key.startswith("by_action_")}
+    if actions:
+        lines += ["## By action, held out", "", f"| action | {modality.MAIN} | frames |", "|---|---|---|"]
+        lines += [f"| {name} | {one['value']:.3g} | {one['n']} |" for name, one in actions.items()]
         lines.append("")
     return "\n".join(lines)
 

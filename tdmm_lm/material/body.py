@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tdmm_lm import codec, config, material, rotations
 from tdmm_lm.corpus import mocap
+from tdmm_lm.eval import codec as evaluation
 from tdmm_lm.geometry import humanml3d
 from tdmm_lm.geometry.humanml3d import FEATURES
 from tdmm_lm.material import Rows
@@ -226,7 +227,7 @@ def drawn(rows: Rows) -> tuple[Float[np.ndarray, "frames points 2"], Int[np.ndar
 
 
 def closing(model: codec.Codec, data: Data, seed: int) -> dict[str, dict[str, Any]]:
-    """How feet slide after codes, beside how they slid before; distance by CMU's description of the clip."""
+    """How feet slide after codes, beside how they slid before; errors by CMU's description of the clip."""
     slid: list[tuple[float, float, int]] = []
     for made in examples(data, "test", seed).values():
         for rows in made:
@@ -237,8 +238,12 @@ def closing(model: codec.Codec, data: Data, seed: int) -> dict[str, dict[str, An
                 slid.append((one, other, len(rows)))
     frames = np.array([n for *_, n in slid])
     before, after = (float(np.average([pair[i] for pair in slid], weights=frames)) for i in (0, 1))
+    labelled = (
+        (sample.texts[0].partition(" - ")[0], humanml3d.clip_rows(sample.clips["body"]))
+        for sample in (mocap.cmu(material.real_data("cmu"), "test") if "cmu" in data.shares else ())
+    )
     unit = "share of steps"
-    return {
+    return evaluation.by_action(model, lambda a, b: errors(a, b)[MAIN], labelled) | {
         "foot_skate": figure(after, unit, n=int(frames.sum()), peer="the original", peer_value=before),
         "foot_skate_delta": figure(after - before, unit, n=int(frames.sum())),
     }

@@ -27,6 +27,7 @@ from tdmm_lm.geometry import solve
 from tdmm_lm.geometry.measure import FEATURES, features, from_features, measure
 from tdmm_lm.material import Rows
 from tdmm_lm.motion import MotionClip, face
+from tdmm_lm.observe import run as observing
 from tdmm_lm.report import figure
 from tdmm_lm.rigs.flame import FlameRig
 
@@ -260,12 +261,16 @@ def errors(before: Rows, after: Rows) -> dict[str, Float[Tensor, " frames"]]:
 
 
 def closing(model: codec.Codec, data: Data, seed: int) -> dict[str, dict[str, object]]:
-    """What `observe` still finds in held-out performances, blinks found again in all that is held out, and whether the
-    heads agree on codes: held-out clips solved onto each and read back from its surface."""
+    """What `observe` still finds in held-out performances, errors by their family, blinks found again in all that is
+    held out, and whether the heads agree on codes: held-out clips solved onto each and read back from its surface."""
     heads = _heads(data)
     rig = next(iter(heads.values()))
     held_out = {name: list(made) for name, made in clips(data, "test", seed).items()}
     figures = evaluation.kept(model, held_out, rig)
+    figures |= evaluation.by_action(model, lambda before, after: errors(before, after)[MAIN], (
+        (observing.run(clip, rig).family, torch.from_numpy(codec.rows(model, clip, rig)))
+        for clip in held_out.get("performances", [])
+    ))
     for name, made in held_out.items():
         agreed = agreement.same_code(model, heads, made[:AGREED])
         figures[f"same_code_across_rigs_{name}"] = agreed["same_code"]

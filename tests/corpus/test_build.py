@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import torch
 
 from tdmm_lm import bundle, codec, config
 from tdmm_lm.corpus import build, prompts, table
@@ -93,7 +94,11 @@ def test_recipes_are_settings(name):
 class Sampler(codec.Codec):
     """A codec by hand: two codes a frame, from the head's rotation."""
 
-    features, books, codebook_size, code_fps, settings = FEATURES["gaze"].stop, 2, 512, 25.0, config.Settings()
+    features, books, codebook_size, fps, code_fps = FEATURES["gaze"].stop, 2, 512, 25.0, 25.0
+    settings = codec.ModelSettings(groups={"all": (FEATURES["gaze"].stop, 1)})
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
 
     def encode(self, x):
         turn = x[..., FEATURES["head"].start : FEATURES["head"].start + 2]
