@@ -21,7 +21,6 @@ def body(tmp_path):
 def test_figures(body, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "SECONDS", 4.0)
     monkeypatch.setattr(bench, "ROUNDS", 1)
-    monkeypatch.setattr(bench, "LONG", (60.0, 180.0, 300.0))
     figures = bench.run({"face": bundle.path("tokenizers/face"), "body": body})
     assert {
         "face_realtime_factor", "solve_realtime_factor", "body_realtime_factor", "streaming_max_difference",
