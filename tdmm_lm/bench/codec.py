@@ -5,7 +5,6 @@
 
 import math
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -122,4 +121,6 @@ def _peak(folder: Path, seconds: float) -> float:
     clip = MotionClip(values[: round(seconds * 25)], 25.0, "face", "head")
     codes = codec.tokenize(model, clip, rig)
     solve.solve(codec.geometry(model, codes), rig)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss: that one remembers the process which started this one.
+    held = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(held.split()[1]) / 1024
