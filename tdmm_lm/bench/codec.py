@@ -101,7 +101,7 @@ def _face(model: codec.Codec) -> dict[str, dict[str, Any]]:
 
 
 def _memory(folder: Path) -> dict[str, dict[str, Any]]:
-    """Peak memory by clip length, each in a process of its own."""
+    """Memory by clip length, each in a process of its own."""
     peaks = []
     for seconds in LONG:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -114,13 +114,20 @@ def _memory(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _peak(folder: Path, seconds: float) -> float:
-    """Megabytes: the most that this process ever took, a clip so long coded and decoded onto a head."""
+    """Megabytes that this process took at most, beyond what it held before: so long a clip coded and decoded."""
     torch.set_num_threads(1)
     model, rig = codec.load(folder), rigs.load("head")
     values = np.tile(talking(10.0).values, (math.ceil(seconds / 10), 1))
     clip = MotionClip(values[: round(seconds * 25)], 25.0, "face", "head")
+    Path("/proc/self/clear_refs").write_text("5")  # what was held at most is counted from here
+    before = _held("VmRSS")
     codes = codec.tokenize(model, clip, rig)
     solve.solve(codec.geometry(model, codes), rig)
-    # Not ru_maxrss: that one remembers the process which started this one.
-    held = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(held.split()[1]) / 1024
+    return _held("VmHWM") - before
+
+
+def _held(what: str) -> float:
+    """Megabytes, by this process's status: of now (VmRSS) or at most (VmHWM). Not ``ru_maxrss``: that one remembers
+    the process which started this one."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{what}:"))
+    return int(line.split()[1]) / 1024
