@@ -64,6 +64,7 @@ def reconstruction(
                 value, unit, n=frames, interval=interval([float(clip.mean()) for clip in found["codec"][key]]),
                 peer=f"k-means {len(centres)}, frame by frame", peer_value=peer, ratio=peer / value,
             )
+            figures[f"kmeans_{named}"] = figure(peer, unit, n=frames)
             figures[f"mean_frame_{named}"] = figure(mean, unit, n=frames)
     for books in range(1, model.books):
         for source, clips in tests.items():

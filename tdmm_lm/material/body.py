@@ -3,8 +3,10 @@
 Split by subject: 05 and 08 are the test, 03 is for development.
 """
 
+import tempfile
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import Tensor
 from tdmm_lm import codec, config, material, rotations
 from tdmm_lm.corpus import mocap
 from tdmm_lm.eval import codec as evaluation
+from tdmm_lm.formats import bvh
 from tdmm_lm.geometry import humanml3d
 from tdmm_lm.geometry.humanml3d import FEATURES
 from tdmm_lm.material import Rows
@@ -227,7 +230,8 @@ def drawn(rows: Rows) -> tuple[Float[np.ndarray, "frames points 2"], Int[np.ndar
 
 
 def closing(model: codec.Codec, data: Data, seed: int) -> dict[str, dict[str, Any]]:
-    """How feet slide after codes, beside how they slid before; errors by CMU's description of the clip."""
+    """How feet slide after codes, beside how they slid before; how far joints are off in BVH files of what the codes
+    lead to; errors by CMU's description of the clip."""
     slid: list[tuple[float, float, int]] = []
     for made in examples(data, "test", seed).values():
         for rows in made:
@@ -243,10 +247,23 @@ def closing(model: codec.Codec, data: Data, seed: int) -> dict[str, dict[str, An
         for sample in (mocap.cmu(material.real_data("cmu"), "test") if "cmu" in data.shares else ())
     )
     unit = "share of steps"
+    written = [_written(model, clip) for made in clips(data, "test", seed).values() for clip in made]
+    off = figure(max(written), "mm, of the joint farthest off in any frame", n=len(written))
     return evaluation.by_action(model, lambda a, b: errors(a, b)[MAIN], labelled) | {
         "foot_skate": figure(after, unit, n=int(frames.sum()), peer="the original", peer_value=before),
         "foot_skate_delta": figure(after - before, unit, n=int(frames.sum())),
+        "bvh_roundtrip_mm": off,
     }
+
+
+def _written(model: codec.Codec, clip: MotionClip) -> float:
+    """A clip out of its codes, written as BVH and read again: how far its joints went (mm)."""
+    again = codec.detokenize(model, codec.tokenize(model, clip))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.bvh"
+        bvh.write(again, path)
+        read = bvh.read(path, units=0.01)
+    return float((skeleton.joints(read) - skeleton.joints(again)).norm(dim=-1).max()) * 1000
 
 
 def _skate(rows: Rows) -> float:

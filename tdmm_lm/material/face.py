@@ -43,6 +43,7 @@ UNITS = {
 MAIN = "landmarks_mm"
 SOURCES = ("grid", "facegood", "performances", "posed")
 ONE_WAY = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")  # of these a face can show one at a time
+SHOWN_MM = 5.0  # a head that leaves a landmark farther away than this cannot show the frame (a tongue, say)
 AGREED = 25  # held-out clips of each source on which heads are asked to agree
 DEV_EVERY = 16  # of the recordings for training every so manieth is for development
 
@@ -173,14 +174,16 @@ def fitting(data: Data, counts: dict[str, int], seed: int) -> tuple[Rows, list[R
 
 
 def elsewhere(data: Data, rows: Rows) -> list[Rows]:
-    """Solved onto each of the heads and onto one of the strangers, and read back from their surfaces."""
+    """Solved onto each of the heads and onto one of the strangers, and read back from their surfaces. Frames that a
+    head cannot show stay as they are: nobody can tell from it what they were."""
     if not data.readings:
         return []
     geometry = from_features(rows.numpy(), face.CODE_FPS)
     others = list(_heads(data).values())
     if data.strangers:
         others.append(_strangers(tuple(data.rigs), data.strangers)[zlib.crc32(rows.numpy().tobytes()) % data.strangers])
-    return [torch.from_numpy(features(measure(solve.solve(geometry, rig), rig))) for rig in others]
+    read = [torch.from_numpy(features(measure(solve.solve(geometry, rig), rig))) for rig in others]
+    return [torch.where(_apart(rows, one).amax(-1, keepdim=True) < SHOWN_MM, one, rows) for one in read]
 
 
 @cache
@@ -249,8 +252,7 @@ def losses(error: Float[Tensor, "b t features"]) -> dict[str, Tensor]:
 
 def errors(before: Rows, after: Rows) -> dict[str, Float[Tensor, " frames"]]:
     """Per frame: means over all landmarks and over each region's (mm), the head's angle, the eyes' mean (degrees)."""
-    moved = [rows[:, FEATURES["displacement"]].unflatten(-1, (-1, 3)) for rows in (before, after)]
-    apart = (moved[0] - moved[1]).norm(dim=-1) * EYES_APART_MM
+    apart = _apart(before, after)
     one, other = (rotations.six_to_matrix(rows[:, FEATURES["head"]]) for rows in (before, after))
     turned = rotations.matrix_to_axis_angle(one.mT @ other).norm(dim=-1)
     gaze = (before - after)[:, FEATURES["gaze"]].unflatten(-1, (2, 2)).norm(dim=-1).mean(-1)
@@ -258,6 +260,12 @@ def errors(before: Rows, after: Rows) -> dict[str, Float[Tensor, " frames"]]:
         "landmarks_mm": apart.mean(-1), **{f"{name}_mm": apart[:, _places(name)].mean(-1) for name in REGIONS},
         "head_deg": torch.rad2deg(turned), "gaze_deg": torch.rad2deg(gaze),
     }
+
+
+def _apart(before: Rows, after: Rows) -> Float[Tensor, "frames landmarks"]:
+    """How far landmarks moved apart (mm)."""
+    moved = [rows[:, FEATURES["displacement"]].unflatten(-1, (-1, 3)) for rows in (before, after)]
+    return (moved[0] - moved[1]).norm(dim=-1) * EYES_APART_MM
 
 
 def closing(model: codec.Codec, data: Data, seed: int) -> dict[str, dict[str, object]]:
