@@ -52,9 +52,7 @@ def reconstruction(
             codes = model.encode(rows[None])
             for book, chosen in enumerate(codes[0].unbind(-1)):
                 counts[book] += torch.bincount(chosen, minlength=model.codebook_size)
-            nearest = centres[torch.cdist(model.project(rows), centres).argmin(-1)]
-            made = (model.decode(codes)[0][: len(rows)], model.restore(nearest), model.mean.expand_as(rows))
-            for who, again in zip(WHO, made):
+            for who, again in zip(WHO, _again(model, centres, rows)):
                 for key, error in modality.errors(rows, again).items():
                     found[who][key].append(error)
         for key, unit in modality.UNITS.items():
@@ -62,7 +60,7 @@ def reconstruction(
             named, frames = modality.key(source, key), sum(map(len, found["codec"][key]))
             figures[named] = figure(
                 value, unit, n=frames, interval=interval([float(clip.mean()) for clip in found["codec"][key]]),
-                peer=f"k-means {len(centres)}, frame by frame", peer_value=peer, ratio=peer / value,
+                peer=_kmeans(centres), peer_value=peer, ratio=peer / value,
             )
             figures[f"kmeans_{named}"] = figure(peer, unit, n=frames)
             figures[f"mean_frame_{named}"] = figure(mean, unit, n=frames)
@@ -82,22 +80,37 @@ def reconstruction(
     return figures
 
 
+def _again(model: codec.Codec, centres: Float[Tensor, "codes components"], rows: Rows) -> tuple[Rows, Rows, Rows]:
+    """A clip out of codes, out of k-means frame by frame, and the mean frame: as `WHO` has them."""
+    nearest = centres[torch.cdist(model.project(rows), centres).argmin(-1)]
+    made = model.decode(model.encode(rows[None]))[0][: len(rows)]
+    return made, model.restore(nearest), model.mean.expand_as(rows)
+
+
 @torch.no_grad()
 def by_action(
-    model: codec.Codec, away: Callable[[Rows, Rows], Float[Tensor, " frames"]], clips: Iterable[tuple[str, Rows]]
+    model: codec.Codec, away: Callable[[Rows, Rows], Float[Tensor, " frames"]], clips: Iterable[tuple[str, Rows]],
+    centres: Float[Tensor, "codes components"],
 ) -> dict[str, dict[str, Any]]:
-    """How far codes lead ``away`` (mm), by the word for what a clip shows."""
-    found: dict[str, list[Tensor]] = {}
+    """How far codes lead ``away`` (mm), by the word for what a clip shows; k-means and the mean frame beside them."""
+    found: dict[str, dict[str, list[Tensor]]] = {}
     for action, rows in clips:
-        again = model.decode(model.encode(rows[None]))[0][: len(rows)]
-        found.setdefault(action, []).append(away(rows, again))
-    return {
-        f"by_action_{action}": figure(
-            float(torch.cat(clips_).mean()), "mm mean", n=sum(map(len, clips_)),
-            interval=interval([float(clip.mean()) for clip in clips_]),
+        for who, again in zip(WHO, _again(model, centres, rows)):
+            found.setdefault(action, {who: [] for who in WHO})[who].append(away(rows, again))
+    figures = {}
+    for action, clips_ in sorted(found.items()):
+        value, peer, mean = (float(torch.cat(clips_[who]).mean()) for who in WHO)
+        frames = sum(map(len, clips_["codec"]))
+        figures[f"by_action_{action}"] = figure(
+            value, "mm mean", n=frames, interval=interval([float(clip.mean()) for clip in clips_["codec"]]),
+            peer=_kmeans(centres), peer_value=peer, ratio=peer / value,
         )
-        for action, clips_ in sorted(found.items())
-    }
+        figures[f"mean_frame_by_action_{action}"] = figure(mean, "mm mean", n=frames)
+    return figures
+
+
+def _kmeans(centres: Float[Tensor, "codes components"]) -> str:
+    return f"k-means {len(centres)}, frame by frame"
 
 
 def first_books(model: codec.Codec, rows: Rows, books: int) -> Rows:
@@ -169,8 +182,12 @@ def tables(modality: Any, figures: Mapping[str, dict[str, Any]], sources: Iterab
         lines.append("")
     actions = {key.removeprefix("by_action_"): figures[key] for key in figures if key.startswith("by_action_")}
     if actions:
-        lines += ["## By action, held out", "", f"| action | {modality.MAIN} | frames |", "|---|---|---|"]
-        lines += [f"| {name} | {one['value']:.3g} | {one['n']} |" for name, one in actions.items()]
+        peer = next(iter(actions.values()))["peer"]
+        lines += [f"## {modality.MAIN} by action, held out", "", f"| action | codec | {peer} | mean frame | frames |"]
+        lines.append("|---|---|---|---|---|")
+        for name, one in actions.items():
+            mean = figures[f"mean_frame_by_action_{name}"]["value"]
+            lines.append(f"| {name} | {one['value']:.3g} | {one['peer_value']:.3g} | {mean:.3g} | {one['n']} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@
     MAIN                                  the error that stands for all in a comparison
     key(source, error)                    what the report calls the error on a source
     drawn(rows)                           -> points (frames, points, 2) and lines between them: for the picture
-    closing(codec, data, seed)            -> more figures of the trained codec
+    closing(codec, data, seed, centres)   -> more figures of the trained codec, k-means' centres beside it
     licences(data)                        -> what the examples may be used for
 
 A source is a word that the file knows, or a folder of motion files of the user's, read as they are.

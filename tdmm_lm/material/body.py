@@ -229,7 +229,9 @@ def drawn(rows: Rows) -> tuple[Float[np.ndarray, "frames points 2"], Int[np.ndar
     return _about_root(rows)[..., :2].numpy(), np.array(bones)
 
 
-def closing(model: codec.Codec, data: Data, seed: int) -> dict[str, dict[str, Any]]:
+def closing(
+    model: codec.Codec, data: Data, seed: int, centres: Float[Tensor, "codes components"]
+) -> dict[str, dict[str, Any]]:
     """How feet slide after codes, beside how they slid before; how far joints are off in BVH files of what the codes
     lead to; errors by CMU's description of the clip."""
     slid: list[tuple[float, float, int]] = []
@@ -249,7 +251,7 @@ def closing(model: codec.Codec, data: Data, seed: int) -> dict[str, dict[str, An
     unit = "share of steps"
     written = [_written(model, clip) for made in clips(data, "test", seed).values() for clip in made]
     off = figure(max(written), "mm, of the joint farthest off in any frame", n=len(written))
-    return evaluation.by_action(model, lambda a, b: errors(a, b)[MAIN], labelled) | {
+    return evaluation.by_action(model, lambda a, b: errors(a, b)[MAIN], labelled, centres) | {
         "foot_skate": figure(after, unit, n=int(frames.sum()), peer="the original", peer_value=before),
         "foot_skate_delta": figure(after - before, unit, n=int(frames.sum())),
         "bvh_roundtrip_mm": off,

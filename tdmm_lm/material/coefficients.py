@@ -86,6 +86,8 @@ def drawn(rows: Rows) -> tuple[Float[np.ndarray, "frames points 2"], Int[np.ndar
     return face.drawn(surface(rows))
 
 
-def closing(model: codec.Codec, data: face.Data, seed: int) -> dict[str, dict[str, Any]]:
+def closing(
+    model: codec.Codec, data: face.Data, seed: int, centres: Float[Tensor, "codes components"]
+) -> dict[str, dict[str, Any]]:
     """Nothing more."""
     return {}

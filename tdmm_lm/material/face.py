@@ -268,7 +268,9 @@ def _apart(before: Rows, after: Rows) -> Float[Tensor, "frames landmarks"]:
     return (moved[0] - moved[1]).norm(dim=-1) * EYES_APART_MM
 
 
-def closing(model: codec.Codec, data: Data, seed: int) -> dict[str, dict[str, object]]:
+def closing(
+    model: codec.Codec, data: Data, seed: int, centres: Float[Tensor, "codes components"]
+) -> dict[str, dict[str, object]]:
     """What `observe` still finds in held-out performances, errors by their family, blinks found again in all that is
     held out, and whether the heads agree on codes: held-out clips solved onto each and read back from its surface."""
     heads = _heads(data)
@@ -278,7 +280,7 @@ def closing(model: codec.Codec, data: Data, seed: int) -> dict[str, dict[str, ob
     figures |= evaluation.by_action(model, lambda before, after: errors(before, after)[MAIN], (
         (observing.run(clip, rig).family, torch.from_numpy(codec.rows(model, clip, rig)))
         for clip in held_out.get("performances", [])
-    ))
+    ), centres)
     for name, made in held_out.items():
         agreed = agreement.same_code(model, heads, made[:AGREED])
         figures[f"same_code_across_rigs_{name}"] = agreed["same_code"]

@@ -168,8 +168,9 @@ def main(settings: Settings, output: Path) -> None:
     model = model.to("cpu").eval()
     tests = {name: list(made) for name, made in learnt.examples(data, "test", settings.seed).items()}
     frames = _batch(train, shares, settings, -2, windows=COMPARED // settings.window)[0].flatten(0, 1)
-    figures = evaluation.reconstruction(model, learnt, tests, evaluation.kmeans(frames, model.codebook_size))
-    figures |= learnt.closing(model, data, settings.seed)
+    centres = evaluation.kmeans(frames, model.codebook_size)
+    figures = evaluation.reconstruction(model, learnt, tests, centres)
+    figures |= learnt.closing(model, data, settings.seed, centres)
     taken, worked = (clock.seconds() / 60).tolist()
     figures["minutes"] = report.figure(taken, "minutes", n=state.step)
     figures["processor_minutes"] = report.figure(worked, "minutes of one core", n=state.step)

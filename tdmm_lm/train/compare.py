@@ -62,7 +62,8 @@ def main(settings: Settings, output: Path) -> None:
     with replacing(output / "rate.png") as beside:
         _draw(points, settings.sources, beside)
     made = report.report(f"{path.stem} codecs compared", settings=settings.model_dump(mode="json"), figures=figures)
-    table = _table(points)
+    name, recipe = next(iter(recipes.items()))
+    table = _table(points, _means(output / name / "codec", recipe, settings.sources))
     report.write(made, output, tables=table)
     if settings.into is not None:
         folder = Path(settings.into) if Path(settings.into).is_dir() else bundle.path(settings.into)
@@ -95,6 +96,14 @@ def _points(folder: Path, recipe: training.Settings, sources: list[str]) -> dict
     return found
 
 
+def _means(folder: Path, recipe: training.Settings, sources: list[str]) -> dict[str, float]:
+    """The mean frame's main errors, by their names."""
+    learnt = config.find("material", recipe.material)
+    figures = json.loads((folder / "report.json").read_text())["figures"]
+    keys = [learnt.key(source, learnt.MAIN) for source in sources]
+    return {key: figures[f"mean_frame_{key}"]["value"] for key in keys}
+
+
 @torch.no_grad()
 def _paired(output: Path, recipes: dict[str, training.Settings], one: str, other: str, source: str) -> dict[str, Any]:
     """Mean main error of ``other`` over that of ``one`` on the same clips; the interval is over clips drawn again."""
@@ -115,13 +124,14 @@ def _paired(output: Path, recipes: dict[str, training.Settings], one: str, other
     )
 
 
-def _table(points: dict[str, dict[str, dict[str, Any]]]) -> str:
+def _table(points: dict[str, dict[str, dict[str, Any]]], means: dict[str, float]) -> str:
     """All points, k-means of the same size and the mean frame among them."""
     lines = ["| codec | at | error | k-means, frame by frame |", "|---|---|---|---|"]
     for name, found in points.items():
         for at, figure in found.items():
             peer = "" if figure["peer_value"] is None else f"{figure['peer_value']:.3g}"
             lines.append(f"| {name} | {at.replace('_', ' ')} | {figure['value']:.3g} | {peer} |")
+    lines += [f"| mean frame | {key.replace('_', ' ')} | {value:.3g} | |" for key, value in means.items()]
     return "\n".join([*lines, ""])
 
 

@@ -50,6 +50,7 @@ def test_a_comparison(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (paired["value"] > 1) == (other > one)
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| three | 300 bits performed landmark error mm |" in text
+    assert "| mean frame | performed landmark error mm |" in text
     assert (tmp_path / "out" / "rate.png").stat().st_size > 5000
     monkeypatch.setattr(training, "main", None)  # what is trained is not trained again
     compare.main(settings(tmp_path), tmp_path / "out")
