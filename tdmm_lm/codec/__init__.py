@@ -202,16 +202,18 @@ class Codec(nn.Module):
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Components -> (components again, codes, losses). A learning codebook learns in training mode.
 
-        The losses are ``commitment`` and, where ``plain`` is given, ``agreement``: how far the encoder takes ``z``,
-        what another rig reads of the motion, from where it takes ``plain``, the same motion as it is.
+        The losses are ``commitment`` and, where ``plain`` is given, ``agreement``: by how much what the encoder makes
+        of ``z``, another rig's reading of the motion, is nearer to its own codes than to those of ``plain``, the same
+        motion as it is. It is 0 wherever both have the same codes, so that it takes no precision where rigs agree.
         """
         latent = self.encoder(z)
         vectors, codes, commitment = self.quantizer.learn(latent)
         losses = {"commitment": commitment}
         if plain is not None:
             with torch.no_grad():
-                wanted = self.encoder(plain)
-            losses["agreement"] = (latent - wanted).square().mean()
+                wanted, own = (self.quantizer.vectors(self.quantizer.codes(x)) for x in (self.encoder(plain), latent))
+            nearer = (latent - wanted).square().mean(-1) - (latent - own).square().mean(-1)
+            losses["agreement"] = nearer.relu().mean()
         return self.decoder(vectors), codes, losses
 
     def encode(self, x: Float[Tensor, "b t features"]) -> Int[Tensor, "b n books"]:

@@ -208,12 +208,34 @@ def test_settings_are_checked(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None
     assert said(**bodies, data={"shares": {"cmu": 1.0}}) == f"data.shares: cmu: {needs}"
     assert "data.shares: expected one of grid, facegood" in said(data=data(shares={"nobody": 1.0}))
     assert "data.shares.posed: expected a number above 0, got 0" in said(data=data(shares={"posed": 0.0}))
+    assert "tempered: expected errors above 0 of any of displacement, head, gaze" in said(tempered={"hands": 1.0})
+    assert "tempered: expected errors above 0" in said(tempered={"head": 0.0})
     assert "window: expected whole code frames of 5, got 24" in said(model={**TINY["model"], "strides": [5]})
     assert "material: expected one of body, coefficients, face, got 'hands'" in said(material="hands")
     assert "expected clips of 5000 frames or more of performances" in said(window=5000)
     monkeypatch.setenv("TDMM_CACHE", str(tmp_path))
     assert "rigs: expected at least one of ict on this machine" in said(data=data(rigs={"ict": 1.0}))
     assert re.search(r"rigs: expected one of .*, got 'nobody'", said(data=data(rigs={"nobody": 1.0})))
+
+
+def test_tempered_errors() -> None:
+    """Up to the limit nearly as before, far beyond it hardly more; the limit is in the metric's unit."""
+    head = material.face.metrics(material.face.Data(metric={"head": 2.0}))["head"]
+    model = config.find("codec", "vq").build({"groups": {"head": [6, 6]}})
+    model.fit(0.01 * torch.randn(500, 6), {"head": head})
+    ((part, limit),) = training._parts(model, {"head": head}, {"head": 3.0})
+    ((_, none),) = training._parts(model, {"head": head}, {})
+    assert none is None
+
+    def loss(degrees: float, bound: float | None) -> float:
+        error = torch.zeros(1, 1, 6)
+        error[..., 0] = 2**0.5 * degrees * torch.pi / 180  # six numbers of a turned head, for small angles
+        return training._distance(error @ model.analysis, [(part, bound)]).item()
+
+    assert limit == pytest.approx(loss(1.5, None), rel=0.02)  # 3 mm at 2 mm a degree
+    assert loss(0.3, limit) > 0.85 * loss(0.3, None)
+    assert loss(15, limit) < 0.25 * loss(15, None)
+    assert loss(15, limit) > loss(10, limit)
 
 
 def test_a_folder_of_ones_own(tmp_path) -> None:
