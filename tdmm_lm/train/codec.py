@@ -152,7 +152,7 @@ def main(settings: Settings, output: Path) -> None:
             log.write(state.step, {**state.means(), "codes": len(codes[..., 0].unique())})
         ended = state.step == settings.steps
         if state.step % settings.test_every == 0 or ended:
-            away = _held_out(model, average, dev, device)
+            away = _held_out(model, average, dev, device, parts)
             state.judge(away, model, average)
             ended = ended or state.since_best >= settings.patience
             if log:
@@ -276,9 +276,10 @@ def _distance(error: Float[Tensor, "b t components"], parts: list[tuple[slice, f
 
 @torch.no_grad()
 def _held_out(
-    model: codec.Codec, average: dict[str, Tensor], dev: list[Float[Tensor, "frames components"]], device: torch.device
+    model: codec.Codec, average: dict[str, Tensor], dev: list[Float[Tensor, "frames components"]], device: torch.device,
+    parts: list[tuple[slice, float | None]],
 ) -> float:
-    """Mean distance on the development split with the averaged weights; the modality's metric, rows' own unit."""
+    """The reconstruction loss on the development split with the averaged weights."""
     training, now = model.training, {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     model.load_state_dict(average, strict=False)
     model.eval()
@@ -286,7 +287,7 @@ def _held_out(
     for z in dev:
         whole = z[: len(z) - len(z) % model.frames_per_code][None].to(device)
         if whole.shape[1]:
-            sums += float((model(whole)[0] - whole).norm(dim=-1).sum())
+            sums += float(_distance(model(whole)[0] - whole, parts)) * whole.shape[1]
             frames += whole.shape[1]
     model.load_state_dict(now, strict=False)
     model.train(training)

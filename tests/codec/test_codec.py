@@ -9,6 +9,7 @@ import torch
 
 from tdmm_lm import bundle, codec, config, rigs, rotations, streaming
 from tdmm_lm.geometry.measure import measure
+from tdmm_lm.material import face as material
 from tdmm_lm.motion import MotionClip, body, face
 
 FEATURES = 10
@@ -64,6 +65,28 @@ def test_codes_say_something(model: codec.Codec) -> None:
     with torch.no_grad():
         error = (model.decode(model.encode(x)) - x).square().mean()
     assert error < 0.9 * x.square().mean()
+
+
+@pytest.mark.parametrize(("name", "pulled"), [("vq", 1.0), ("rvq", 0.5)])
+def test_readings_agree_on_codes(name: str, pulled: float) -> None:
+    """Nothing to learn where codes are the same, though what is read is not; else there is a pull, but where books that
+    are chosen one after the other missed the nearest sum."""
+    model = small(name)
+    z = model.project(torch.randn(4, 20, FEATURES))
+    read = z + 0.3 * torch.randn(z.shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        codes = [model.quantizer.codes(model.encoder(x)) for x in (z, read)]
+    same = (codes[0] == codes[1]).all(-1)
+    assert 0.1 < float(same.float().mean()) < 0.9
+    latent = model.encoder(read).detach().requires_grad_()
+    plain = model.encoder.forward
+    model.encoder.forward = lambda x: plain(x) if x is z else latent  # type: ignore[method-assign]
+    loss = model(read, z)[2]["agreement"]
+    assert loss.item() > 0
+    (pull,) = torch.autograd.grad(loss, latent)
+    assert not pull[same].any()
+    assert float((pull[~same].abs().sum(-1) > 0).float().mean()) >= pulled
+    assert model(z, z)[2]["agreement"].item() == 0
 
 
 def test_clips_do_not_depend_on_their_batch(model: codec.Codec) -> None:
@@ -359,12 +382,22 @@ def test_not_a_face(bundled: codec.Codec, head: rigs.Rig) -> None:
         codec.detokenize(bundled, np.zeros(3, int), head)
 
 
-def test_the_released_codec_beats_kmeans(bundled: codec.Codec) -> None:
+def test_the_released_codec(bundled: codec.Codec) -> None:
+    """What its report promises: millimetres and degrees, and better than frame-wise k-means in every column."""
     figures = json.loads((bundle.path("tokenizers/face") / "report.json").read_text())["figures"]
-    for key in ("grid_landmarks_mm", "grid_lips_mm", "grid_head_deg", "performances_lips_mm", "performances_head_deg"):
-        assert figures[key]["value"] < figures[key]["peer_value"], key
-        assert figures[key]["value"] < figures[f"{key}_mean_frame"]["value"], key
-    assert figures["kept_gesture"]["value"] >= 0.93  # of clips up to 10 s long, some with two gestures
+    for source in ("grid", "facegood", "performances", "posed"):
+        for error in material.UNITS:
+            key = material.key(source, error)
+            assert figures[key]["value"] < figures[key]["peer_value"], key
+            assert figures[key]["value"] < figures[f"mean_frame_{key}"]["value"], key
+    most = {
+        "landmark_error_mm": 0.25, "lip_error_mm": 0.35, "head_error_deg": 0.5, "gaze_error_deg": 2.0,
+        "performed_landmark_error_mm": 0.8,
+    }
+    for key, value in most.items():
+        assert figures[key]["value"] <= value, key
+    for key, value in {"blink_f1": 0.9, "same_code_across_rigs": 0.95, "kept_gesture": 0.95}.items():
+        assert figures[key]["value"] >= value, key
     size = (bundle.path("tokenizers/face") / "model.safetensors").stat().st_size
     assert size <= 4_000_000
 
