@@ -36,6 +36,7 @@ from tdmm_lm.geometry.solve import solve
 from tdmm_lm.motion import MotionClip, face
 
 VERSION = 2  # of the folder's format
+MARGIN = 0.005  # of squared distances where the encoder ends, a number: how clearly readings should have a code
 Modality = Literal["face", "body"]
 
 
@@ -202,18 +203,20 @@ class Codec(nn.Module):
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Components -> (components again, codes, losses). A learning codebook learns in training mode.
 
-        The losses are ``commitment`` and, where ``plain`` is given, ``agreement``: by how much what the encoder makes
-        of ``z``, another rig's reading of the motion, is nearer to its own codes than to those of ``plain``, the same
-        motion as it is. It is 0 wherever both have the same codes, so that it takes no precision where rigs agree.
+        The losses are ``commitment`` and, where ``plain`` is given, ``agreement``: whether what the encoder makes of
+        ``z``, another rig's reading of the motion, is nearer to the first code of ``plain``, the same motion as it is,
+        than to any other, by `MARGIN` at least. It is 0 where that is so: no precision is lost where rigs agree.
         """
         latent = self.encoder(z)
         vectors, codes, commitment = self.quantizer.learn(latent)
         losses = {"commitment": commitment}
         if plain is not None:
             with torch.no_grad():
-                wanted, own = (self.quantizer.vectors(self.quantizer.codes(x)) for x in (self.encoder(plain), latent))
-            nearer = (latent - wanted).square().mean(-1) - (latent - own).square().mean(-1)
-            losses["agreement"] = nearer.relu().mean()
+                wanted = self.quantizer.codes(self.encoder(plain))[..., :1]
+            away = torch.cdist(latent.flatten(0, 1), self.codebook()[0]).square().unflatten(0, latent.shape[:2])
+            other = away.scatter(-1, wanted, torch.inf).amin(-1)
+            nearer = away.gather(-1, wanted)[..., 0] - other
+            losses["agreement"] = (nearer / latent.shape[-1] + MARGIN).relu().mean()
         return self.decoder(vectors), codes, losses
 
     def encode(self, x: Float[Tensor, "b t features"]) -> Int[Tensor, "b n books"]:
