@@ -27,7 +27,6 @@ from tdmm_lm.progress import track
 
 FITTED = 500  # clips that the linear map is fitted to
 STARTED = 16_000  # frames that the codebook starts among
-OFF = (-1.0, 1.25)  # times that a reading's own difference from the motion
 COMPARED = 24_000  # frames that the k-means of the report is made from
 
 
@@ -312,10 +311,8 @@ def _batch(
         clip = examples[name][rng.integers(len(examples[name]))]
         start = int(rng.integers(len(clip) - settings.window + 1))
         reading = int(rng.integers(clip.shape[1])) if rng.random() < settings.readings else 0
-        window = clip[start : start + settings.window]
-        plain.append(window[:, 0])
-        # No two rigs differ alike: one that is off by more, by less or the other way round may come.
-        seen.append(window[:, 0] + float(rng.uniform(*OFF)) * (window[:, reading] - window[:, 0]))
+        plain.append(clip[start : start + settings.window, 0])
+        seen.append(clip[start : start + settings.window, reading])
     return torch.stack(plain), torch.stack(seen)
 
 

@@ -78,7 +78,7 @@ def _add(folder: Path, figures: dict[str, dict[str, Any]], table: str) -> None:
     made["figures"] |= figures
     title = "## Rates, all trained alike and shortly"
     before = (folder / "report.md").read_text().split("| figure |")[0].split("\n", 4)[4].split(title)[0].strip()
-    tables = f"{before}\n\n{title}\n\n{table}\n![error against rate](rate.png)\n"
+    tables = "\n\n".join(filter(None, [before, title, f"{table}\n![error against rate](rate.png)\n"]))
     report.write(made, folder, tables=tables)
 
 
