@@ -138,7 +138,7 @@ def _table(points: dict[str, dict[str, dict[str, Any]]], means: dict[str, float]
 def _draw(points: dict[str, dict[str, dict[str, Any]]], sources: list[str], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(5 * len(sources), 3.6), dpi=110)
+    drawing = Figure(figsize=(4.2 * len(sources) + 2.2, 3.6), dpi=110, layout="constrained")
     for axis, source in zip(np.atleast_1d(drawing.subplots(1, len(sources))), sources):
         for name, found in points.items():
             place = [(int(at.split("_")[0]), figure) for number, (at, figure) in enumerate(found.items())
@@ -148,6 +148,5 @@ def _draw(points: dict[str, dict[str, dict[str, Any]]], sources: list[str], path
             axis.plot(*zip(*peers), "x", color=axis.lines[-1].get_color())
         axis.set(xlabel="bits a second", ylabel=place[0][1]["unit"], title=f"{source} (crosses: k-means)")
         axis.set_ylim(bottom=0)
-        axis.legend(fontsize=7)
-    drawing.tight_layout()
+    drawing.legend(*axis.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     drawing.savefig(path, format="png")
