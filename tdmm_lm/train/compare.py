@@ -60,7 +60,7 @@ def main(settings: Settings, output: Path) -> None:
         for source in settings.sources:
             figures[f"{name}_{source}"] = _paired(output, recipes, one, other, source)
     with replacing(output / "rate.png") as beside:
-        _draw(points, settings.sources, beside)
+        _draw(points, {name: _bits(output / name / "codec") for name in recipes}, settings.sources, beside)
     made = report.report(f"{path.stem} codecs compared", settings=settings.model_dump(mode="json"), figures=figures)
     name, recipe = next(iter(recipes.items()))
     table = _table(points, _means(output / name / "codec", recipe, settings.sources))
@@ -94,6 +94,12 @@ def _points(folder: Path, recipe: training.Settings, sources: list[str]) -> dict
             figure = figures[key if books == model.books else f"books{books}_{key}"]
             found[f"{bits:.0f}_bits_{key}"] = figure
     return found
+
+
+def _bits(folder: Path) -> float:
+    """Bits a second of a k-means of the codec's size: a code a frame, however many frames the codec's hold."""
+    model = codec.load(folder)
+    return math.log2(model.codebook_size) * model.fps
 
 
 def _means(folder: Path, recipe: training.Settings, sources: list[str]) -> dict[str, float]:
@@ -135,7 +141,9 @@ def _table(points: dict[str, dict[str, dict[str, Any]]], means: dict[str, float]
     return "\n".join([*lines, ""])
 
 
-def _draw(points: dict[str, dict[str, dict[str, Any]]], sources: list[str], path: Path) -> None:
+def _draw(
+    points: dict[str, dict[str, dict[str, Any]]], bits_of_peers: dict[str, float], sources: list[str], path: Path
+) -> None:
     from matplotlib.figure import Figure
 
     drawing = Figure(figsize=(4.2 * len(sources) + 2.2, 3.6), dpi=110, layout="constrained")
@@ -144,9 +152,10 @@ def _draw(points: dict[str, dict[str, dict[str, Any]]], sources: list[str], path
             place = [(int(at.split("_")[0]), figure) for number, (at, figure) in enumerate(found.items())
                      if number % len(sources) == sources.index(source)]
             axis.plot([bits for bits, _ in place], [figure["value"] for _, figure in place], "o-", label=name)
-            peers = [(bits, figure["peer_value"]) for bits, figure in place if figure["peer_value"] is not None]
-            axis.plot(*zip(*peers), "x", color=axis.lines[-1].get_color())
-        axis.set(xlabel="bits a second", ylabel=place[0][1]["unit"], title=f"{source} (crosses: k-means)")
+            peers = [figure["peer_value"] for _, figure in place if figure["peer_value"] is not None]
+            axis.plot([bits_of_peers[name]] * len(peers), peers, "x", color=axis.lines[-1].get_color())
+        title = f"{source} (crosses: k-means, a code a frame)"
+        axis.set(xlabel="bits a second", ylabel=place[0][1]["unit"], title=title)
         axis.set_ylim(bottom=0)
     drawing.legend(*axis.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     drawing.savefig(path, format="png")
