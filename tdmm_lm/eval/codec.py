@@ -119,9 +119,11 @@ def first_books(model: codec.Codec, rows: Rows, books: int) -> Rows:
     return model.restore(model.decoder(model.quantizer.vectors(codes)))[0][: len(rows)]
 
 
-def interval(values: list[float]) -> tuple[float, float]:
-    """95 %: of a mean over clips, by the normal approximation."""
-    margin = 1.96 * float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
+def interval(values: list[float]) -> tuple[float, float] | None:
+    """95 %: of a mean over clips, by the normal approximation. One clip says nothing of others: None."""
+    if len(values) < 2:
+        return None
+    margin = 1.96 * float(np.std(values, ddof=1)) / len(values) ** 0.5
     return float(np.mean(values)) - margin, float(np.mean(values)) + margin
 
 

@@ -180,25 +180,22 @@ def elsewhere(data: Data, rows: Rows) -> list[Rows]:
         return []
     geometry = from_features(rows.numpy(), face.CODE_FPS)
     others = list(_heads(data).values())
-    if data.strangers:
-        others.append(_strangers(tuple(data.rigs), data.strangers)[zlib.crc32(rows.numpy().tobytes()) % data.strangers])
+    strangers = _strangers(tuple(data.rigs), data.strangers)
+    if strangers:
+        others.append(strangers[zlib.crc32(rows.numpy().tobytes()) % len(strangers)])
     read = [torch.from_numpy(features(measure(solve.solve(geometry, rig), rig))) for rig in others]
     return [torch.where(_apart(rows, one).amax(-1, keepdim=True) < SHOWN_MM, one, rows) for one in read]
 
 
 @cache
 def _strangers(names: tuple[str, ...], count: int) -> list[rigs.Rig]:
-    return [stranger(list(_loaded(names).values())[i % len(_loaded(names))], i) for i in range(count)]
+    """So many, of those heads in turn that others can be made from: avatars are nobody else."""
+    models = [rig for rig in _loaded(names).values() if isinstance(rig, FlameRig)]
+    return [stranger(models[i % len(models)], i) for i in range(count if models else 0)]
 
 
-def stranger(rig: rigs.Rig, seed: int) -> rigs.Rig:
-    """A head of somebody: another identity, wider or longer, each shape moving the skin somewhat more or less.
-
-    Raises:
-        ValueError: the rig is not in FLAME's format.
-    """
-    if not isinstance(rig, FlameRig):
-        raise ValueError(f"stranger: expected a head in FLAME's format, got {rig.name}.")
+def stranger(rig: FlameRig, seed: int) -> FlameRig:
+    """A head of somebody: another identity, wider or longer, each shape moving the skin somewhat more or less."""
     rng = np.random.default_rng([seed, 6])
     identity = np.zeros(rig.identities, np.float32)
     identity[:10] = rng.normal(0, 0.8, min(10, rig.identities))

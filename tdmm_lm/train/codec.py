@@ -73,7 +73,7 @@ def main(settings: Settings, output: Path) -> None:
         raise ValueError(f"losses: expected reconstruction and any of {', '.join(named[1:])}; got {settings.losses}.")
     torch.manual_seed(settings.seed)
     groups = settings.model.get("groups", {name: (width, width) for name, width in learnt.GROUPS.items()})
-    if not set(settings.tempered) <= set(groups) or any(limit <= 0 for limit in settings.tempered.values()):
+    if not set(settings.tempered) <= set(groups) or not all(limit > 0 for limit in settings.tempered.values()):
         raise ValueError(f"tempered: expected errors above 0 of any of {', '.join(groups)}, got {settings.tempered}.")
     model = config.find("codec", settings.codec).build(
         {**settings.model, **settings.quantizer, "groups": groups, "modality": learnt.MODALITY}

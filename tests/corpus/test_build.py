@@ -104,12 +104,6 @@ class Sampler(codec.Codec):
         turn = x[..., FEATURES["head"].start : FEATURES["head"].start + 2]
         return ((turn.clamp(-1, 1) + 1) * 255).long()
 
-    def decode(self, codes):
-        raise NotImplementedError
-
-    def codebook(self):
-        raise NotImplementedError
-
 
 def test_a_codec_gives_codes_and_the_rig_observes_recordings():
     maker = build.Maker(build.Settings(codec="by hand", edits=1.0))

@@ -65,6 +65,28 @@ def test_strangers() -> None:
     assert 0.001 < away < 0.2 * moved
 
 
+def test_a_head_without_a_tongue_is_not_asked() -> None:
+    """The scan cannot show a tongue: those frames stay as they are, the others are what it shows."""
+    if bundle.data() is None:
+        pytest.skip("needs the scanned head: set $TDMM_DATA to the folder of real data")
+    weights = np.zeros((6, 52))
+    weights[:, face.ARKIT.index("jawOpen")] = 0.4
+    weights[3:, face.ARKIT.index("tongueOut")] = 1.0
+    head = rigs.load("head")
+    clip = face.assemble({"expression": weights}, fps=25, rig="head")
+    rows = torch.from_numpy(measure.features(measure.measure(clip, head)))
+    bundled, scanned = material.elsewhere(FEW.model_copy(update={"strangers": 0}), rows)
+    assert torch.equal(scanned[3:], rows[3:])
+    assert not torch.equal(scanned[:3], rows[:3])
+    assert not torch.equal(bundled[3:], rows[3:])
+    assert float(material.errors(rows, bundled)["landmarks_mm"].max()) < 0.1
+
+
+def test_avatars_have_no_strangers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(material, "_loaded", lambda names: dict.fromkeys(names, object()))
+    assert material._strangers.__wrapped__(("mine",), 12) == []
+
+
 def test_readings() -> None:
     rows = next(iter(material.examples(FEW, "dev", 1)["performances"]))
     heads = 1 + (bundle.data() is not None)

@@ -181,7 +181,8 @@ def test_bodies(tmp_path) -> None:
     model = codec.load(tmp_path / "codec")
     assert (model.settings.modality, model.code_fps) == ("body", 5)
     figures = json.loads((tmp_path / "codec" / "report.json").read_text())["figures"]
-    assert {"mpjpe_mm_05", "mpjpe_mm_08", "foot_skate_delta"} < set(figures)
+    assert {"mpjpe_mm_05", "mpjpe_mm_08", "kmeans_mpjpe_mm_08", "foot_skate_delta", "by_action_dance"} < set(figures)
+    assert 0 < figures["bvh_roundtrip_mm"]["value"] < 1
     assert figures["mpjpe_mm_08"]["n"] > 500
 
 
@@ -210,6 +211,7 @@ def test_settings_are_checked(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None
     assert "data.shares.posed: expected a number above 0, got 0" in said(data=data(shares={"posed": 0.0}))
     assert "tempered: expected errors above 0 of any of displacement, head, gaze" in said(tempered={"hands": 1.0})
     assert "tempered: expected errors above 0" in said(tempered={"head": 0.0})
+    assert "tempered: expected errors above 0" in said(tempered={"head": float("nan")})
     assert "window: expected whole code frames of 5, got 24" in said(model={**TINY["model"], "strides": [5]})
     assert "material: expected one of body, coefficients, face, got 'hands'" in said(material="hands")
     assert "expected clips of 5000 frames or more of performances" in said(window=5000)
