@@ -15,7 +15,7 @@ import torch
 
 from tdmm_lm import bundle, codec, report, rigs, streaming
 from tdmm_lm.corpus import perform, prompts
-from tdmm_lm.geometry import measure, solve
+from tdmm_lm.geometry import measure, reading, solve
 from tdmm_lm.motion import MotionClip
 
 SECONDS = 60.0
@@ -89,7 +89,7 @@ def _face(model: codec.Codec) -> dict[str, dict[str, Any]]:
     encoding, performing, parts = streaming.Encoding(model), streaming.Performing(model, rig), []
     for start in range(0, clip.frames, CHUNK):
         piece = MotionClip(clip.values[start : start + CHUNK], clip.fps, "face", "head")
-        codes = encoding(measure.features(measure.measure(piece, rig)))
+        codes = encoding(measure.features(reading.read(piece, rig)))
         parts.append(performing(codes))
     parts += [performing(encoding.finish()), performing.finish()]
     chunked = np.concatenate([part.values for part in parts if part is not None])

@@ -30,13 +30,16 @@ from tdmm_lm.config import Settings
 from tdmm_lm.convolutions import Decoder, Encoder, sight
 from tdmm_lm.files import replacing
 from tdmm_lm.geometry import humanml3d
-from tdmm_lm.geometry.measure import Geometry, from_features, measure
+from tdmm_lm.geometry.measure import Geometry, from_features
 from tdmm_lm.geometry.measure import features as geometry_features
+from tdmm_lm.geometry.reading import read
 from tdmm_lm.geometry.solve import solve
 from tdmm_lm.motion import MotionClip, face
 
 VERSION = 2  # of the folder's format
 MARGIN = 0.005  # of squared distances where the encoder ends, a number: how clearly readings should have a code
+DTYPES = {"float32": torch.float32, "float16": torch.float16}  # of the networks' weights on disk
+NETWORKS = ("encoder.", "decoder.")
 Modality = Literal["face", "body"]
 
 
@@ -51,6 +54,7 @@ class ModelSettings(Settings):
     dilations: tuple[int, ...] = (1, 2, 4)  # at every level a residual block each; kernel 3: it sees +- its dilation
     look_ahead: bool = True  # False: the decoder is causal (each frame from codes up to its own)
     code_dim: int = Field(64, gt=0)  # of a code vector
+    stored: Literal["float32", "float16"] = "float32"  # how the convolutions' weights lie on disk; float32 when used
 
 
 class Quantizer(nn.Module, ABC):
@@ -198,6 +202,12 @@ class Codec(nn.Module):
         """Components -> features: the inverse of `project` up to what the kept components do not hold."""
         return z @ self.synthesis + self.mean
 
+    @torch.no_grad()
+    def round_weights(self) -> None:
+        """Make the convolutions' weights what the folder will hold, so that what is measured is what is released."""
+        for parameter in (*self.encoder.parameters(), *self.decoder.parameters()):
+            parameter.copy_(parameter.to(DTYPES[self.settings.stored]))
+
     def forward(
         self, z: Float[Tensor, "b t components"], plain: Float[Tensor, "b t components"] | None = None
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -268,7 +278,10 @@ def save(codec: Codec, folder: str | Path) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "model.safetensors") as path:
-        save_file({key: value.contiguous() for key, value in codec.state_dict().items()}, path)
+        save_file({
+            key: value.to(DTYPES[codec.settings.stored] if key.startswith(NETWORKS) else value.dtype).contiguous()
+            for key, value in codec.state_dict().items()
+        }, path)
     described = {
         "version": VERSION, "name": type(codec.quantizer).__module__.removeprefix(f"{__name__}."),
         "sha256": weights_sha256(folder), "model": codec.settings.model_dump(mode="json"),
@@ -338,7 +351,7 @@ def rows(codec: Codec, clip: MotionClip, rig: rigs.Rig | None = None) -> Float[n
     _needs(codec, clip.modality)
     if clip.modality == "body":
         return humanml3d.clip_rows(clip).numpy()
-    return geometry_features(measure(face.resample(clip, codec.fps), rigs.load(clip.rig) if rig is None else rig))
+    return geometry_features(read(face.resample(clip, codec.fps), rigs.load(clip.rig) if rig is None else rig))
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from tdmm_lm import codec, landmarks, rigs
 from tdmm_lm.geometry import measure, solve
+from tdmm_lm.geometry.reading import read
 from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.report import figure
 from tdmm_lm.rigs import Rig
@@ -41,13 +42,13 @@ def same_code(model: codec.Codec, heads: Mapping[str, Rig], clips: Sequence[Moti
     for clip in clips:
         clip = face.resample(clip, model.fps)
         own = rigs.load(clip.rig)
-        geometry = measure.measure(clip, own)
+        geometry = read(clip, own)
         rows = measure.features(geometry)
         codes["source"].append(_encoded(model, rows))
         readings = {}
         for name, head in heads.items():
             moved = solve.solve(geometry, head)
-            readings[name] = measure.features(measure.measure(moved, head))
+            readings[name] = measure.features(read(moved, head))
             codes[name].append(_encoded(model, readings[name]))
             apart[name].append(readings[name] - rows)
             gaps = measure.surface(moved, head).displacement - measure.surface(clip, own).displacement

@@ -24,7 +24,8 @@ from tdmm_lm.eval import codec as evaluation
 from tdmm_lm.eval import rigs as agreement
 from tdmm_lm.geometry import measure as measuring
 from tdmm_lm.geometry import solve
-from tdmm_lm.geometry.measure import FEATURES, features, from_features, measure
+from tdmm_lm.geometry.measure import FEATURES, features, from_features
+from tdmm_lm.geometry.reading import read
 from tdmm_lm.material import Rows
 from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.observe import run as observing
@@ -140,7 +141,7 @@ def _rows(clips: Iterator[MotionClip], heads: dict[str, rigs.Rig], data: Data, s
     rng = np.random.default_rng(seed)
     for clip in clips:
         rig = heads[str(rng.choice(list(heads), p=chances / chances.sum()))]
-        yield torch.from_numpy(features(measure(face.resample(clip, face.CODE_FPS), rig)))
+        yield torch.from_numpy(features(read(face.resample(clip, face.CODE_FPS), rig)))
 
 
 def _heads(data: Data) -> dict[str, rigs.Rig]:
@@ -167,7 +168,7 @@ def fitting(data: Data, counts: dict[str, int], seed: int) -> tuple[Rows, list[R
     rows: list[list[Rows]] = []
     for source, made in clips(data, "train", seed).items():
         for clip in islice(made, max(1, counts[source])):
-            row = torch.from_numpy(features(measure(face.resample(clip, face.CODE_FPS), first)))
+            row = torch.from_numpy(features(read(face.resample(clip, face.CODE_FPS), first)))
             rows.append([row, *elsewhere(data, row)])
     whole, *others = (torch.cat(parts) for parts in zip(*rows))
     return whole, others
@@ -183,8 +184,8 @@ def elsewhere(data: Data, rows: Rows) -> list[Rows]:
     strangers = _strangers(tuple(data.rigs), data.strangers)
     if strangers:
         others.append(strangers[zlib.crc32(rows.numpy().tobytes()) % len(strangers)])
-    read = [torch.from_numpy(features(measure(solve.solve(geometry, rig), rig))) for rig in others]
-    return [torch.where(_apart(rows, one).amax(-1, keepdim=True) < SHOWN_MM, one, rows) for one in read]
+    shown = [torch.from_numpy(features(read(solve.solve(geometry, rig), rig))) for rig in others]
+    return [torch.where(_apart(rows, one).amax(-1, keepdim=True) < SHOWN_MM, one, rows) for one in shown]
 
 
 @cache

@@ -49,6 +49,7 @@ class Settings(config.Settings):
     clip_gradient: float = Field(1.0, gt=0)
     average: float = Field(0.998, ge=0, lt=1)  # moving average of the weights that is released
     tempered: dict[str, float] = Field(default={})  # of a group: from this error on (in its metric) more weighs less
+    emphasis: dict[str, dict[str, float]] = Field(default={})  # of a source: times that a group's error weighs there
     losses: dict[str, float]  # what each weighs: reconstruction, velocity, commitment and the modality's own
     test_every: int = Field(500, ge=1)  # steps between tests on the development split; the best weights are released
     patience: int = Field(100, ge=1)  # so many tests without a better one end the run
@@ -75,6 +76,11 @@ def main(settings: Settings, output: Path) -> None:
     groups = settings.model.get("groups", {name: (width, width) for name, width in learnt.GROUPS.items()})
     if not set(settings.tempered) <= set(groups) or not all(limit > 0 for limit in settings.tempered.values()):
         raise ValueError(f"tempered: expected errors above 0 of any of {', '.join(groups)}, got {settings.tempered}.")
+    for source, factors in settings.emphasis.items():
+        if not set(factors) <= set(groups) or not all(factor > 0 for factor in factors.values()):
+            raise ValueError(
+                f"emphasis.{source}: expected factors above 0 of any of {', '.join(groups)}, got {factors}."
+            )
     model = config.find("codec", settings.codec).build(
         {**settings.model, **settings.quantizer, "groups": groups, "modality": learnt.MODALITY}
     )
@@ -87,6 +93,12 @@ def main(settings: Settings, output: Path) -> None:
 
     # Examples: the linear map is fitted to a mixture of a part of them, then all are kept as components only.
     shares = {name: share / sum(data.shares.values()) for name, share in data.shares.items()}
+    strange = set(settings.emphasis) - set(shares)
+    if strange:
+        raise ValueError(f"emphasis: expected any of {', '.join(shares)}, got {', '.join(sorted(strange))}.")
+    emphasis = {
+        name: torch.tensor([settings.emphasis.get(name, {}).get(group, 1.0) for group in groups]) for name in shares
+    }
     rows = {name: list(track(made, name)) for name, made in found["train"].items()}
     if kept:
         model.load_state_dict({key[6:]: value for key, value in kept.items() if key.startswith("model.")})
@@ -103,7 +115,7 @@ def main(settings: Settings, output: Path) -> None:
         ]
         for name, made in rows.items()
     }
-    dev = [model.project(row) for made in found["dev"].values() for row in made]
+    dev = [(model.project(row), emphasis[name][None]) for name, made in found["dev"].items() for row in made]
     short = [name for name, made in train.items() if not made]
     if short:
         raise ValueError(f"data: expected clips of {settings.window} frames or more of {', '.join(short)}, got none.")
@@ -129,12 +141,16 @@ def main(settings: Settings, output: Path) -> None:
         torch.manual_seed(settings.seed * 1_000_003 + step)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step, settings)
-        z, seen = _batch(train, shares, settings, step, windows=settings.batch, process=accelerator.process_index)
+        z, seen, names = _batch(
+            train, shares, settings, step, windows=settings.batch, process=accelerator.process_index
+        )
         z, seen = z.to(device), seen.to(device)
+        weights = torch.stack([emphasis[name] for name in names]).to(device)
         y, codes, own = wrapped(seen, z if "agreement" in settings.losses else None)
         error = y - z
         losses = {
-            "reconstruction": _distance(error, parts), "velocity": _distance(error[:, 1:] - error[:, :-1], parts),
+            "reconstruction": _distance(error, parts, weights),
+            "velocity": _distance(error[:, 1:] - error[:, :-1], parts, weights),
             **learnt.losses(error @ whole), **own,
         }
         loss = torch.stack([weight * losses[name] for name, weight in settings.losses.items()]).sum()
@@ -169,6 +185,7 @@ def main(settings: Settings, output: Path) -> None:
 
     model.load_state_dict(state.best)
     model = model.to("cpu").eval()
+    model.round_weights()
     tests = {name: list(made) for name, made in learnt.examples(data, "test", settings.seed).items()}
     frames = _batch(train, shares, settings, -2, windows=COMPARED // settings.window)[0].flatten(0, 1)
     centres = evaluation.kmeans(frames, model.codebook_size)
@@ -263,31 +280,34 @@ def _parts(
     return found
 
 
-def _distance(error: Float[Tensor, "b t components"], parts: list[tuple[slice, float | None]]) -> Tensor:
+def _distance(
+    error: Float[Tensor, "b t components"], parts: list[tuple[slice, float | None]],
+    weights: Float[Tensor, "b groups"],
+) -> Tensor:
     """Mean length of errors, group by group and not squared, so that quiet frames count and no group drowns another.
     Where a group has a limit, of lengths far beyond it only the logarithm counts: a rough guess at what moves much
     may stay rough."""
     losses = []
-    for part, limit in parts:
+    for (part, limit), weight in zip(parts, weights.unbind(-1), strict=True):
         length = (error[..., part].square().sum(-1) + 1e-3).sqrt()
-        losses.append((length if limit is None else limit * (length / limit).log1p()).mean())
+        losses.append((weight[:, None] * (length if limit is None else limit * (length / limit).log1p())).mean())
     return torch.stack(losses).sum()
 
 
 @torch.no_grad()
 def _held_out(
-    model: codec.Codec, average: dict[str, Tensor], dev: list[Float[Tensor, "frames components"]], device: torch.device,
+    model: codec.Codec, average: dict[str, Tensor], dev: list[tuple[Tensor, Tensor]], device: torch.device,
     parts: list[tuple[slice, float | None]],
 ) -> float:
-    """The reconstruction loss on the development split with the averaged weights."""
+    """The reconstruction loss on the development split (components of clips, weights) with the averaged weights."""
     training, now = model.training, {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     model.load_state_dict(average, strict=False)
     model.eval()
     sums, frames = 0.0, 0
-    for z in dev:
+    for z, weights in dev:
         whole = z[: len(z) - len(z) % model.frames_per_code][None].to(device)
         if whole.shape[1]:
-            sums += float(_distance(model(whole)[0] - whole, parts)) * whole.shape[1]
+            sums += float(_distance(model(whole)[0] - whole, parts, weights.to(device))) * whole.shape[1]
             frames += whole.shape[1]
     model.load_state_dict(now, strict=False)
     model.train(training)
@@ -302,18 +322,19 @@ def _schedule(step: int, settings: Settings) -> float:
 def _batch(
     examples: dict[str, list[Float[Tensor, "frames readings components"]]], shares: dict[str, float],
     settings: Settings, step: int, *, windows: int, process: int = 0,
-) -> tuple[Float[Tensor, "windows t components"], Float[Tensor, "windows t components"]]:
-    """Windows drawn at the sources' shares, as they are and as some rig reads them; the same for the same step and
-    process."""
+) -> tuple[Float[Tensor, "windows t components"], Float[Tensor, "windows t components"], list[str]]:
+    """Windows drawn at the sources' shares, as they are and as some rig reads them, and their sources; the same for the
+    same step and process."""
     rng = np.random.default_rng([settings.seed, step + 2, process] if process else [settings.seed, step + 2])
     plain, seen = [], []
-    for name in rng.choice(list(shares), windows, p=list(shares.values())):
+    names = rng.choice(list(shares), windows, p=list(shares.values())).tolist()
+    for name in names:
         clip = examples[name][rng.integers(len(examples[name]))]
         start = int(rng.integers(len(clip) - settings.window + 1))
         reading = int(rng.integers(clip.shape[1])) if rng.random() < settings.readings else 0
         plain.append(clip[start : start + settings.window, 0])
         seen.append(clip[start : start + settings.window, reading])
-    return torch.stack(plain), torch.stack(seen)
+    return torch.stack(plain), torch.stack(seen), names
 
 
 def _save(

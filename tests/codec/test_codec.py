@@ -177,6 +177,22 @@ def test_folder(model: codec.Codec, tmp_path) -> None:
     assert len(codec.weights_sha256(tmp_path / "a")) == 64
 
 
+def test_half_precision_on_disk(tmp_path) -> None:
+    """Half the size, and what is loaded is what `round_weights` made of the codec, in float32."""
+    model = wide_awake("vq", stored="float16", width=32)
+    codec.save(model, tmp_path / "half")
+    model.round_weights()
+    again = codec.load(tmp_path / "half")
+    for name, one in model.state_dict().items():
+        assert again.state_dict()[name].dtype == one.dtype
+        assert torch.equal(again.state_dict()[name], one), name
+    codec.save(model, tmp_path / "again")
+    assert codec.weights_sha256(tmp_path / "half") == codec.weights_sha256(tmp_path / "again")
+    codec.save(wide_awake("vq", width=32), tmp_path / "whole")
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 0.6 * sizes[1]
+
+
 def test_weights_are_loaded_strictly(model: codec.Codec, tmp_path) -> None:
     from safetensors.torch import load_file, save_file
 
