@@ -1,6 +1,7 @@
 """Every codec of the folder on noise: the contract, its folder on disk, its errors. Then clips in and out of codes."""
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from tdmm_lm import bundle, codec, config, rigs, rotations, streaming
 from tdmm_lm.geometry.measure import measure
+from tdmm_lm.material import face as material
 from tdmm_lm.motion import MotionClip, body, face
 
 FEATURES = 10
@@ -398,14 +400,44 @@ def test_not_a_face(bundled: codec.Codec, head: rigs.Rig) -> None:
         codec.detokenize(bundled, np.zeros(3, int), head)
 
 
-def test_the_released_codec_beats_kmeans(bundled: codec.Codec) -> None:
+def test_the_released_codec(bundled: codec.Codec) -> None:
+    """What its report promises: millimetres and degrees, and better than frame-wise k-means in every column."""
     figures = json.loads((bundle.path("tokenizers/face") / "report.json").read_text())["figures"]
-    for key in ("grid_landmarks_mm", "grid_lips_mm", "grid_head_deg", "performances_lips_mm", "performances_head_deg"):
-        assert figures[key]["value"] < figures[key]["peer_value"], key
-        assert figures[key]["value"] < figures[f"{key}_mean_frame"]["value"], key
-    assert figures["kept_gesture"]["value"] >= 0.93  # of clips up to 10 s long, some with two gestures
+    for source in ("grid", "facegood", "performances"):
+        for error in material.UNITS:
+            key = material.key(source, error)
+            assert figures[key]["value"] < figures[key]["peer_value"], key
+            assert figures[key]["value"] < figures[f"mean_frame_{key}"]["value"], key
+    most = {
+        "landmark_error_mm": 0.25, "lip_error_mm": 0.35, "head_error_deg": 0.5, "gaze_error_deg": 2.0,
+        "performed_landmark_error_mm": 0.8, "rvq4_landmark_error_mm": 0.1,
+    }
+    for key, value in most.items():
+        assert figures[key]["value"] <= value, key
+    least = {"blink_f1": 0.9, "codes_used_share": 0.9, "same_code_across_rigs": 0.95, "kept_gesture": 0.93}
+    for key, value in least.items():
+        assert figures[key]["value"] >= value, key
     size = (bundle.path("tokenizers/face") / "model.safetensors").stat().st_size
     assert size <= 4_000_000
+
+
+def test_the_released_codec_keeps_its_promises(bundled: codec.Codec) -> None:
+    """Measured again on some of the clips that it never saw."""
+    if bundle.data() is None:
+        pytest.skip("needs grid_s1/ of the real data: set $TDMM_DATA to their folder")
+    data = material.Data(shares={"grid": 0.5, "performances": 0.5}, test_performances=24)
+    found = {}
+    for source, made in material.examples(data, "test", 1).items():
+        clips = list(itertools.islice(made, 40))
+        with torch.no_grad():
+            away = [material.errors(rows, bundled.decode(bundled.encode(rows[None]))[0]) for rows in clips]
+        for error in material.UNITS:
+            found[material.key(source, error)] = float(torch.cat([one[error] for one in away]).mean())
+    assert found["landmark_error_mm"] < 0.25
+    assert found["lip_error_mm"] < 0.38  # of a quarter of the clips
+    assert found["head_error_deg"] < 0.55
+    assert found["gaze_error_deg"] < 2
+    assert found["performed_landmark_error_mm"] < 0.8
 
 
 def test_other_coefficients_of_the_same_surface(bundled: codec.Codec, head: rigs.Rig) -> None:

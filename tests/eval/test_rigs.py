@@ -1,5 +1,6 @@
 """Heads agree on codes where their readings agree, and the figures say where they do not."""
 
+import itertools
 import runpy
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tdmm_lm import bundle, codec, landmarks, rigs
 from tdmm_lm.corpus import perform, prompts, recordings
 from tdmm_lm.eval.rigs import same_code
 from tdmm_lm.geometry import avatar
+from tdmm_lm.material import face as material
 from tdmm_lm.motion import face
 
 AVATARS = runpy.run_path(str(Path(__file__).resolve().parent.parent / "avatars.py"))
@@ -55,6 +57,32 @@ def test_an_artists_gains_change_no_code(head, artist):
     assert figures["same_code_head_avatar"]["value"] >= 0.95
     assert figures["same_code"]["n"] == 150
     assert figures["apart_gaze_avatar"]["value"] < 0.1
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory):
+    """The scanned head as an avatar, named and scaled as an artist would."""
+    if bundle.data() is None:
+        pytest.skip("needs the scanned head: set $TDMM_DATA to the folder of real data")
+    scan, folder = rigs.load("ict"), tmp_path_factory.mktemp("scanned")
+    AVATARS["write"](
+        scan, folder / "a.glb", names=AVATARS["short"], identity=np.zeros(10, np.float32), stretch=np.ones(3)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(avatar.sight, "landmark", AVATARS["marked"](scan))
+        avatar.import_glb(folder / "a.glb", folder / "rig", model=Path("unused"))
+    return rigs.load(str(folder / "rig"))
+
+
+def test_three_heads_give_the_same_codes(head, scanned):
+    """The bundled head, the scanned head and an avatar, on talking and on performing."""
+    model = codec.load(bundle.path("tokenizers/face"))
+    data = material.Data(shares={"grid": 0.5, "performances": 0.5})
+    heads = {"head": head, "ict": rigs.load("ict"), "avatar": scanned}
+    held_out = [clip for made in material.clips(data, "test", 2).values() for clip in itertools.islice(made, 8)]
+    agreed = same_code(model, heads, held_out)
+    assert agreed["same_code"]["value"] >= 0.95
+    assert agreed["same_code"]["n"] > 1000
 
 
 def test_the_figures_say_where_codes_come_from(head):
