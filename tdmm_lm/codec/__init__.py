@@ -214,15 +214,15 @@ class Codec(nn.Module):
         """Components -> (components again, codes, losses). A learning codebook learns in training mode.
 
         The losses are ``commitment`` and, where ``plain`` is given, ``agreement``: whether what the encoder makes of
-        ``z``, another rig's reading of the motion, is nearer to the first code of ``plain``, the same motion as it is,
-        than to any other, by `MARGIN` at least. It is 0 where that is so: no precision is lost where rigs agree.
+        ``z``, another rig's reading of the motion, is nearer to the code of the first book that ``plain``, the same motion
+        as it is, is nearest to, than to any other, by `MARGIN` at least. It is 0 where that is so: no precision is lost where rigs agree.
         """
         latent = self.encoder(z)
         vectors, codes, commitment = self.quantizer.learn(latent)
         losses = {"commitment": commitment}
         if plain is not None:
             with torch.no_grad():
-                wanted = self.quantizer.codes(self.encoder(plain))[..., :1]
+                wanted = torch.cdist(self.encoder(plain), self.codebook()[0]).argmin(-1, keepdim=True)
             away = torch.cdist(latent.flatten(0, 1), self.codebook()[0]).square().unflatten(0, latent.shape[:2])
             other = away.scatter(-1, wanted, torch.inf).amin(-1)
             nearer = away.gather(-1, wanted)[..., 0] - other
