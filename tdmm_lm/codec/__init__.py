@@ -213,9 +213,10 @@ class Codec(nn.Module):
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Components -> (components again, codes, losses). A learning codebook learns in training mode.
 
-        The losses are ``commitment`` and, where ``plain`` is given, ``agreement``: whether what the encoder makes of
-        ``z``, another rig's reading of the motion, is nearer to the code of the first book that ``plain``, the same motion
-        as it is, is nearest to, than to any other, by `MARGIN` at least. It is 0 where that is so: no precision is lost where rigs agree.
+        The losses are ``commitment`` and, where ``plain``, the same motion as it is, is given, ``agreement``: whether
+        what the encoder makes of ``z``, another rig's reading, is nearer to the code of the first book that ``plain``
+        is nearest to than to any other, by `MARGIN` at least. It is 0 where that is so: no precision is lost where
+        rigs agree.
         """
         latent = self.encoder(z)
         vectors, codes, commitment = self.quantizer.learn(latent)

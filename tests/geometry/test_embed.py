@@ -120,8 +120,13 @@ def test_the_bundled_file_is_what_its_command_makes(scan):
     made, sha256 = ict_landmarks.make(scan["data"])
     with safe_open(bundle.path("assets/ict/landmarks.safetensors"), "np") as file:
         assert file.metadata()["mesh_sha256"] == sha256
-        assert np.array_equal(file.get_tensor("vertices"), made.vertices)
-        assert np.abs(file.get_tensor("weights") - made.weights).max() < 1e-5
+        bundled = Embedding(file.get_tensor("vertices"), file.get_tensor("weights"))
+    # On a vertex or an edge rounding, which differs between processors, decides in whose triangle a place lies: it is
+    # the same place of the skin, however that moves. Two on the middle line may come to lie on either side of it.
+    for points in (scan["neutral"], *scan["expr_deltas"]):
+        away = np.linalg.norm(places(bundled, points.astype(float)) - places(made, points.astype(float)), axis=-1) * 10
+        assert (away > 1e-6).sum() <= 2
+        assert away.max() < 0.2  # mm
 
 
 def test_the_scanned_heads_landmarks_are_symmetric_and_move_as_named(scan):
