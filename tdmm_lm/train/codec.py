@@ -48,7 +48,6 @@ class Settings(config.Settings):
     weight_decay: float = Field(1e-4, ge=0)
     clip_gradient: float = Field(1.0, gt=0)
     average: float = Field(0.998, ge=0, lt=1)  # moving average of the weights that is released
-    tempered: dict[str, float] = Field(default={})  # of a group: from this error on (in its metric) more weighs less
     emphasis: dict[str, dict[str, float]] = Field(default={})  # of a source: times that a group's error weighs there
     losses: dict[str, float]  # what each weighs: reconstruction, velocity, commitment and the modality's own
     test_every: int = Field(500, ge=1)  # steps between tests on the development split; the best weights are released
@@ -74,8 +73,6 @@ def main(settings: Settings, output: Path) -> None:
         raise ValueError(f"losses: expected reconstruction and any of {', '.join(named[1:])}; got {settings.losses}.")
     torch.manual_seed(settings.seed)
     groups = settings.model.get("groups", {name: (width, width) for name, width in learnt.GROUPS.items()})
-    if not set(settings.tempered) <= set(groups) or not all(limit > 0 for limit in settings.tempered.values()):
-        raise ValueError(f"tempered: expected errors above 0 of any of {', '.join(groups)}, got {settings.tempered}.")
     for source, factors in settings.emphasis.items():
         if not set(factors) <= set(groups) or not all(factor > 0 for factor in factors.values()):
             raise ValueError(
@@ -135,7 +132,8 @@ def main(settings: Settings, output: Path) -> None:
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     log = _Log(output, state.step) if first_process else None
     wrapped.train()
-    saved, whole, parts = time.monotonic(), model.synthesis, _parts(model, learnt.metrics(data), settings.tempered)
+    saved, whole = time.monotonic(), model.synthesis
+    parts = [components for _, components in model.parts().values()]
     for step in track(range(state.step, settings.steps), "training"):
         # Chance depends on the step and the process alone, so that a run can go on.
         torch.manual_seed(settings.seed * 1_000_003 + step)
@@ -268,36 +266,19 @@ class _Log:
         self._curves.close()
 
 
-def _parts(
-    model: codec.Codec, metrics: dict[str, Float[Tensor, "rows group"]], tempered: dict[str, float]
-) -> list[tuple[slice, float | None]]:
-    """Each group's components, and the error from which more weighs less, in the components' unit."""
-    found: list[tuple[slice, float | None]] = []
-    for name, (features, components) in model.parts().items():
-        weighed = metrics[name].float() @ model.synthesis[components, features].cpu().mT
-        unit = float(weighed.norm() / weighed.shape[1] ** 0.5)
-        found.append((components, tempered[name] / unit if name in tempered else None))
-    return found
-
-
 def _distance(
-    error: Float[Tensor, "b t components"], parts: list[tuple[slice, float | None]],
-    weights: Float[Tensor, "b groups"],
+    error: Float[Tensor, "b t components"], parts: list[slice], weights: Float[Tensor, "b groups"]
 ) -> Tensor:
-    """Mean length of errors, group by group and not squared, so that quiet frames count and no group drowns another.
-    Where a group has a limit, of lengths far beyond it only the logarithm counts: a rough guess at what moves much
-    may stay rough."""
-    losses = []
-    for (part, limit), weight in zip(parts, weights.unbind(-1), strict=True):
-        length = (error[..., part].square().sum(-1) + 1e-3).sqrt()
-        losses.append((weight[:, None] * (length if limit is None else limit * (length / limit).log1p())).mean())
-    return torch.stack(losses).sum()
+    """Mean length of errors, group by group and not squared, so that quiet frames count and no group drowns another;
+    each window's as its source weighs that group."""
+    lengths = torch.stack([(error[..., part].square().sum(-1) + 1e-3).sqrt() for part in parts], -1)  # (b, t, groups)
+    return (weights[:, None] * lengths).mean((0, 1)).sum()
 
 
 @torch.no_grad()
 def _held_out(
     model: codec.Codec, average: dict[str, Tensor], dev: list[tuple[Tensor, Tensor]], device: torch.device,
-    parts: list[tuple[slice, float | None]],
+    parts: list[slice],
 ) -> float:
     """The reconstruction loss on the development split (components of clips, weights) with the averaged weights."""
     training, now = model.training, {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
