@@ -39,7 +39,7 @@ from tdmm_lm.motion import MotionClip, face
 VERSION = 2  # of the folder's format
 MARGIN = 0.005  # of squared distances where the encoder ends, a number: how clearly readings should have a code
 DTYPES = {"float32": torch.float32, "float16": torch.float16}  # of the networks' weights on disk
-NETWORKS = ("encoder.", "decoder.")
+NETWORKS = ("encoder.", "decoder.")  # whose weights those are
 Modality = Literal["face", "body"]
 
 
@@ -202,12 +202,6 @@ class Codec(nn.Module):
         """Components -> features: the inverse of `project` up to what the kept components do not hold."""
         return z @ self.synthesis + self.mean
 
-    @torch.no_grad()
-    def round_weights(self) -> None:
-        """Make the convolutions' weights what the folder will hold, so that what is measured is what is released."""
-        for parameter in (*self.encoder.parameters(), *self.decoder.parameters()):
-            parameter.copy_(parameter.to(DTYPES[self.settings.stored]))
-
     def forward(
         self, z: Float[Tensor, "b t components"], plain: Float[Tensor, "b t components"] | None = None
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -225,8 +219,7 @@ class Codec(nn.Module):
             with torch.no_grad():
                 wanted = torch.cdist(self.encoder(plain), self.codebook()[0]).argmin(-1, keepdim=True)
             away = torch.cdist(latent.flatten(0, 1), self.codebook()[0]).square().unflatten(0, latent.shape[:2])
-            other = away.scatter(-1, wanted, torch.inf).amin(-1)
-            nearer = away.gather(-1, wanted)[..., 0] - other
+            nearer = away.gather(-1, wanted)[..., 0] - away.scatter(-1, wanted, torch.inf).amin(-1)
             losses["agreement"] = (nearer / latent.shape[-1] + MARGIN).relu().mean()
         return self.decoder(vectors), codes, losses
 

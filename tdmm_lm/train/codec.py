@@ -183,7 +183,9 @@ def main(settings: Settings, output: Path) -> None:
 
     model.load_state_dict(state.best)
     model = model.to("cpu").eval()
-    model.round_weights()
+    with torch.no_grad():  # what is measured is what the folder will hold
+        for parameter in (*model.encoder.parameters(), *model.decoder.parameters()):
+            parameter.copy_(parameter.to(codec.DTYPES[model.settings.stored]))
     tests = {name: list(made) for name, made in learnt.examples(data, "test", settings.seed).items()}
     frames = _batch(train, shares, settings, -2, windows=COMPARED // settings.window)[0].flatten(0, 1)
     centres = evaluation.kmeans(frames, model.codebook_size)

@@ -180,15 +180,15 @@ def test_folder(model: codec.Codec, tmp_path) -> None:
 
 
 def test_half_precision_on_disk(tmp_path) -> None:
-    """Half the size, and what is loaded is what `round_weights` made of the codec, in float32."""
+    """Half the size, and what is loaded is in float32, rounded where it was learnt and nowhere else."""
     model = wide_awake("vq", stored="float16", width=32)
     codec.save(model, tmp_path / "half")
-    model.round_weights()
     again = codec.load(tmp_path / "half")
     for name, one in model.state_dict().items():
         assert again.state_dict()[name].dtype == one.dtype
-        assert torch.equal(again.state_dict()[name], one), name
-    codec.save(model, tmp_path / "again")
+        rounded = one.half().float() if name.startswith(("encoder.", "decoder.")) else one
+        assert torch.equal(again.state_dict()[name], rounded), name
+    codec.save(again, tmp_path / "again")
     assert codec.weights_sha256(tmp_path / "half") == codec.weights_sha256(tmp_path / "again")
     codec.save(wide_awake("vq", width=32), tmp_path / "whole")
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "whole")]
