@@ -3,6 +3,7 @@
 Split by subject: 05 and 08 are the test, 03 is for development.
 """
 
+import math
 import tempfile
 from collections.abc import Iterator
 from itertools import islice
@@ -33,6 +34,7 @@ UNITS = {"mpjpe_mm": "mm mean", "world_mpjpe_mm": "mm mean", "heading_deg": "deg
 MAIN = "mpjpe_mm"
 SOURCES = ("cmu",)
 WINDOW = 196  # frames, the longest clip of the standard evaluation: world errors are of pieces so long
+IDEAL = 32  # frames, 1.6 s, of windows that an ideal code would take as one
 FEET = tuple(body.JOINTS.index(name) for name in ("left_ankle", "left_foot", "right_ankle", "right_foot"))
 ARMS = {
     side: tuple(body.JOINTS.index(f"{side}_{part}") for part in ("collar", "shoulder", "elbow", "wrist"))
@@ -233,7 +235,8 @@ def closing(
     model: codec.Codec, data: Data, seed: int, centres: Float[Tensor, "codes components"]
 ) -> dict[str, dict[str, Any]]:
     """How feet slide after codes, beside how they slid before; how far joints are off in BVH files of what the codes
-    lead to; errors by CMU's description of the clip."""
+    lead to; errors by CMU's description of the clip; what an ideal Gaussian code of this rate, and of six times it,
+    would lose of each source."""
     slid: list[tuple[float, float, int]] = []
     for made in examples(data, "test", seed).values():
         for rows in made:
@@ -251,11 +254,41 @@ def closing(
     unit = "share of steps"
     written = [_written(model, clip) for made in clips(data, "test", seed).values() for clip in made]
     off = figure(max(written), "mm, of the joint farthest off in any frame", n=len(written))
+    known = _windows([humanml3d.clip_rows(clip) for made in clips(data, "train", seed).values() for clip in made])
+    bounds = {}
+    for source, made in examples(data, "test", seed).items():
+        seen = _windows(list(made))
+        for times in (1, 6) if len(seen) else ():
+            bits = times * model.books * math.log2(model.codebook_size) * IDEAL / model.frames_per_code
+            lost = gaussian_bound(known, seen, bits) * 3**0.5  # of a place, which is three numbers
+            bounds[f"gaussian_bound{times}_mm_{source}"] = figure(lost, f"mm rms, {times} x the bits", n=len(seen))
     return evaluation.by_action(model, lambda a, b: errors(a, b)[MAIN], labelled, centres) | {
         "foot_skate": figure(after, unit, n=int(frames.sum()), peer="the original", peer_value=before),
         "foot_skate_delta": figure(after - before, unit, n=int(frames.sum())),
         "bvh_roundtrip_mm": off,
-    }
+    } | bounds
+
+
+def _windows(rows: list[Rows]) -> Float[Tensor, "windows axes"]:
+    """Places of joints about the root in pieces of `IDEAL` frames (mm)."""
+    places = [_about_root(one).flatten(1).unfold(0, IDEAL, 4).flatten(1) for one in rows if len(one) >= IDEAL]
+    return torch.cat(places).double() * 1000 if places else torch.zeros(0, IDEAL * 3 * len(body.JOINTS)).double()
+
+
+def gaussian_bound(known: Float[Tensor, "n d"], seen: Float[Tensor, "m d"], bits: float) -> float:
+    """Root mean square error of a number, in its unit, that the best code of so many bits for d of them has where they
+    are Gaussian, independent along the principal directions of ``known`` and as large as ``seen`` is along those
+    (reverse water-filling: Cover and Thomas 2006, section 10.3.3). Motion is no such thing, and a codec may do better.
+    """
+    away = known - known.mean(0)
+    _, directions = torch.linalg.eigh(away.mT @ away / len(away))
+    variances = ((seen - known.mean(0)) @ directions).square().mean(0)
+    low, high = 0.0, float(variances.max())
+    for _ in range(100):
+        level = (low + high) / 2
+        spent = 0.5 * float((variances / level).clamp_min(1).log2().sum())
+        low, high = (level, high) if spent > bits else (low, level)
+    return float(variances.clamp_max(high).mean().sqrt())
 
 
 def _written(model: codec.Codec, clip: MotionClip) -> float:

@@ -516,5 +516,7 @@ def test_the_released_body_codec_beats_kmeans() -> None:
         found = figures[f"mpjpe_mm_{subject}"]
         assert found["value"] < found["peer_value"]
         assert found["value"] < figures[f"mean_frame_mpjpe_mm_{subject}"]["value"]
+        assert figures[f"rvq6_mpjpe_mm_{subject}"]["value"] < found["value"]
+        assert figures[f"gaussian_bound6_mm_{subject}"]["value"] < figures[f"gaussian_bound1_mm_{subject}"]["value"]
     assert figures["foot_skate_delta"]["value"] <= 0.05
     assert (bundle.path("tokenizers/body") / "model.safetensors").stat().st_size <= 4 * 2**20

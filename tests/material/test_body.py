@@ -75,3 +75,14 @@ def test_subjects_are_held_out() -> None:
     counts = {split: sum(1 for made in material.clips(data, split, 1).values() for _ in made)
               for split in ("train", "dev", "test")}
     assert counts == {"train": 48, "dev": 4, "test": 31}
+
+
+def test_what_an_ideal_code_loses() -> None:
+    """One bit a number halves the error of alike numbers; numbers that hardly vary are given none; more bits, less."""
+    torch.manual_seed(0)
+    x = torch.randn(20_000, 8).double() * 3
+    assert material.gaussian_bound(x, x, 8.0) == pytest.approx(1.5, rel=0.02)
+    assert material.gaussian_bound(x, x, 16.0) == pytest.approx(0.75, rel=0.02)
+    x[:, 4:] *= 0.01
+    assert material.gaussian_bound(x, x, 4.0) == pytest.approx(1.5 / 2**0.5, rel=0.02)
+    assert material.gaussian_bound(x, 2 * x, 4.0) == pytest.approx(2 * material.gaussian_bound(x, x, 4.0), rel=0.01)
