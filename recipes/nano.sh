@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes every bundled artifact from nothing: the head, the codecs, the text tokenizer, the language model, samples and
-# reports. Two idle cores and at most three hours; it goes on where it was stopped. $TDMM_DATA names the real data.
+# reports. Two idle cores and three hours or a little more; it goes on where it was stopped. $TDMM_DATA names the real
+# data. Rates and comparisons join the reports of the codecs by `make compare`, an hour more.
 #   make nano            (or: bash recipes/nano.sh, with `tdmm` on the path)
 set -euo pipefail
 cd "$(dirname "$0")/.."
