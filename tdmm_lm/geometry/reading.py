@@ -5,7 +5,7 @@ bundled head's shapes is measured once; a reading is taken for the mixture of an
 those answers lack is added. What no mixture explains stays as it was measured.
 """
 
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from jaxtyping import Float
@@ -32,8 +32,11 @@ def read(clip: MotionClip, rig: Rig) -> Geometry:
     seen = measure.measure(clip, rig)
     if REFERENCE in (rig.name, rig.like):
         return seen
+    own = rig if rig.like is None else rigs.load(rig.like)
+    if own not in _known:
+        _known[own] = _Answers(own)
     moved = seen.displacement.reshape(seen.frames, -1)
-    righted = moved + _Answers.of(rig if rig.like is None else rigs.load(rig.like)).lacking(moved)
+    righted = moved + _known[own].lacking(moved)
     return Geometry(righted.reshape(seen.displacement.shape), seen.head, seen.gaze, seen.translation, seen.fps)
 
 
@@ -51,11 +54,6 @@ class _Answers:
         self.lower, self.upper = head.lower.astype(np.float64), head.upper.astype(np.float64)
         self.price = SPARSITY / np.diag(np.linalg.inv(self.hessian))
 
-    @staticmethod
-    @lru_cache(maxsize=64)
-    def of(rig: Rig) -> "_Answers":
-        return _Answers(rig)
-
     def lacking(self, moved: Float[np.ndarray, "frames axes"]) -> Float[np.ndarray, "frames axes"]:
         pull = moved.astype(np.float64) @ self.project - self.price
         mixture = np.empty_like(pull)
@@ -64,6 +62,9 @@ class _Answers:
             last = solve.bounded(self.hessian, row, self.lower, self.upper, last)  # the start saves time alone
             mixture[frame] = last
         return (mixture @ self.lack.T).astype(np.float32)
+
+
+_known: WeakKeyDictionary[Rig, _Answers] = WeakKeyDictionary()  # of the rigs in memory: they are large, keep none
 
 
 def _answers(rig: Rig, head: Rig) -> Float[np.ndarray, "axes shapes"]:

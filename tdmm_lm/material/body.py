@@ -258,7 +258,7 @@ def closing(
     bounds = {}
     for source, made in examples(data, "test", seed).items():
         seen = _windows(list(made))
-        for times in (1, 6) if len(seen) else ():
+        for times in (1, 6) if len(known) and len(seen) else ():
             bits = times * model.books * math.log2(model.codebook_size) * IDEAL / model.frames_per_code
             lost = gaussian_bound(known, seen, bits) * 3**0.5  # of a place, which is three numbers
             bounds[f"gaussian_bound{times}_mm_{source}"] = figure(lost, f"mm rms, {times} x the bits", n=len(seen))

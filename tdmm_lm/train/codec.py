@@ -74,7 +74,7 @@ def main(settings: Settings, output: Path) -> None:
     torch.manual_seed(settings.seed)
     groups = settings.model.get("groups", {name: (width, width) for name, width in learnt.GROUPS.items()})
     for source, factors in settings.emphasis.items():
-        if not set(factors) <= set(groups) or not all(factor > 0 for factor in factors.values()):
+        if not set(factors) <= set(groups) or not all(0 < factor < math.inf for factor in factors.values()):
             raise ValueError(
                 f"emphasis.{source}: expected factors above 0 of any of {', '.join(groups)}, got {factors}."
             )

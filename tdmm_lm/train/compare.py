@@ -154,8 +154,8 @@ def _draw(
             axis.plot([bits for bits, _ in place], [figure["value"] for _, figure in place], "o-", label=name)
             peers = [figure["peer_value"] for _, figure in place if figure["peer_value"] is not None]
             axis.plot([bits_of_peers[name]] * len(peers), peers, "x", color=axis.lines[-1].get_color())
-        title = f"{source} (crosses: k-means, a code a frame)"
-        axis.set(xlabel="bits a second", ylabel=place[0][1]["unit"], title=title)
+        axis.set(xlabel="bits a second", ylabel=place[0][1]["unit"], title=source)
         axis.set_ylim(bottom=0)
-    drawing.legend(*axis.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    handles, title = axis.get_legend_handles_labels(), "crosses: k-means,\na code a frame"
+    drawing.legend(*handles, loc="outside right upper", fontsize=8, title=title, title_fontsize=8)
     drawing.savefig(path, format="png")

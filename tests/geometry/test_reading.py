@@ -1,5 +1,8 @@
 """Readings: what a head could only come near to is put right, and nothing else."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -78,3 +81,18 @@ def test_chunks_are_read_as_wholes(other: rigs.Rig) -> None:
         for at in range(0, clip.frames, 7)
     ]
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-6)
+
+
+def test_no_head_is_kept_in_memory(head: rigs.Rig) -> None:
+    """A server that reads clips of many imported heads does not hold on to them."""
+    one = material.stranger(head, 4)
+    read(MotionClip(performed(3).values, 25, "face", one.name), one)
+    gone = weakref.ref(one)
+    del one
+    gc.collect()
+    assert gone() is None
+
+
+def test_another_heads_channels_are_refused(other: rigs.Rig) -> None:
+    with pytest.raises(ValueError, match=r"expected values of shape \(frames, 52 \+ 18\), got \(1, 30\)"):
+        read(MotionClip(np.zeros((3, 30), np.float32), 25, "face", other.name), other)

@@ -229,6 +229,16 @@ def test_emphasis() -> None:
     assert weighed == pytest.approx(1.5 * plain)
 
 
+def test_emphasis_in_a_run(tmp_path) -> None:
+    """The same first step, whose errors of the named source weigh more, and from there on another codec."""
+    losses = []
+    for name, emphasis in (("plain", {}), ("weighed", {"performances": {"head": 5.0, "gaze": 5.0}})):
+        training.main(settings(emphasis=emphasis, log_every=1, steps=2), tmp_path / name)
+        losses.append([line["reconstruction"] for line in lines_of(tmp_path / name) if "reconstruction" in line])
+    assert losses[1][0] > 1.2 * losses[0][0]
+    assert codec.weights_sha256(tmp_path / "plain" / "codec") != codec.weights_sha256(tmp_path / "weighed" / "codec")
+
+
 def test_a_folder_of_ones_own(tmp_path) -> None:
     """Motion files as they are, split by a hash of their names; another modality's are refused."""
     from tdmm_lm import formats
