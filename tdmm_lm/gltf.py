@@ -18,7 +18,7 @@ WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 ATTRIBUTES, INDICES = 34962, 34963  # ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER
 JSON_CHUNK, BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 MOST_BYTES = 512 * 2**20
-MOST_ROWS = 2**24  # of an accessor that says nothing but its length
+MOST_NUMBERS = 2**24  # of an accessor that says nothing but its length
 UNREAD = {  # extensions that hide vertices, and what to do about them
     "KHR_draco_mesh_compression": "Draco", "EXT_meshopt_compression": "meshopt", "KHR_meshopt_compression": "meshopt",
 }
@@ -183,10 +183,10 @@ def rows(document: dict[str, Any], binary: bytes, accessor: int) -> np.ndarray:
     kind, width, count = READ[about["componentType"]], WIDTHS[about["type"]], int(about["count"])
     if "bufferView" in about:
         values = _view(document, binary, about["bufferView"], int(about.get("byteOffset", 0)), kind, width, count)
-    elif 0 <= count <= MOST_ROWS:
+    elif 0 <= count * width <= MOST_NUMBERS:
         values = np.zeros((count, width), kind)
     else:
-        raise ValueError(f"expected an accessor of at most {MOST_ROWS} rows, got {count}.")
+        raise ValueError(f"expected an accessor of at most {MOST_NUMBERS // width} rows, got {count}.")
     if "sparse" in about:
         sparse = about["sparse"]
         where, what, some = sparse["indices"], sparse["values"], int(sparse["count"])
@@ -236,12 +236,14 @@ def parents(document: dict[str, Any]) -> list[int]:
             if above[child] != -1:
                 raise ValueError(f"expected a tree of nodes, got node {child} below two others.")
             above[child] = number
+    seen = [-1] * len(nodes)  # on whose way up each was first passed: every node is passed once
     for number in range(len(nodes)):
-        node, steps = number, 0
-        while above[node] != -1:
-            node, steps = above[node], steps + 1
-            if steps > len(nodes):
-                raise ValueError(f"expected a tree of nodes, got node {number} below itself.")
+        node = number
+        while node != -1 and seen[node] == -1:
+            seen[node] = number
+            node = above[node]
+        if node != -1 and seen[node] == number:
+            raise ValueError(f"expected a tree of nodes, got node {node} below itself.")
     return above
 
 

@@ -26,29 +26,14 @@ def axis_angle_to_matrix(axis_angle: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b
 
 def matrix_to_quaternion(matrix: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 4"]:
     """Unit quaternion, real part first and not negative."""
-    m = matrix
-    trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
+    xx, xy, xz, yx, yy, yz, zx, zy, zz = matrix.flatten(-2).unbind(-1)
     # Four candidates, each well conditioned where its own leading term is the largest.
-    squares = torch.stack(
-        [
-            1 + trace,
-            1 + m[..., 0, 0] - m[..., 1, 1] - m[..., 2, 2],
-            1 - m[..., 0, 0] + m[..., 1, 1] - m[..., 2, 2],
-            1 - m[..., 0, 0] - m[..., 1, 1] + m[..., 2, 2],
-        ],
-        -1,
-    )
-    a, b, c = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
-    d, e, f = m[..., 1, 0] + m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 2, 1] + m[..., 1, 2]
-    candidates = torch.stack(
-        [
-            torch.stack([squares[..., 0], a, b, c], -1),
-            torch.stack([a, squares[..., 1], d, e], -1),
-            torch.stack([b, d, squares[..., 2], f], -1),
-            torch.stack([c, e, f, squares[..., 3]], -1),
-        ],
-        -2,
-    )
+    squares = torch.stack([1 + (xx + yy + zz), 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz], -1)
+    a, b, c = zy - yz, xz - zx, yx - xy
+    d, e, f = yx + xy, xz + zx, zy + yz
+    first, second, third, fourth = squares.unbind(-1)
+    rows = [first, a, b, c, a, second, d, e, b, d, third, f, c, e, f, fourth]
+    candidates = torch.stack(rows, -1).unflatten(-1, (4, 4))
     best = squares.argmax(-1)[..., None, None].expand(*squares.shape[:-1], 1, 4)
     quaternion = torch.nn.functional.normalize(candidates.gather(-2, best).squeeze(-2), dim=-1)
     return torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)

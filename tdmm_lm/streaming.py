@@ -8,7 +8,8 @@
 codec's ``look_ahead`` code frames and gives the numbers of the whole, up to rounding.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,36 +24,47 @@ from tdmm_lm.rigs import Rig
 
 
 class _Windows:
-    """Runs a network on what came last and a little before; keeps what a later window needs to see.
+    """What a network must look at: what came last and a little before.
 
         kept:   [ seen before | new, final | new, waits for what follows ]
     """
 
-    def __init__(self, run: Callable[[Tensor], Tensor], sight: tuple[int, int], inputs: int, outputs: int) -> None:
-        self.run, (self.before, self.after) = run, sight
+    def __init__(self, sight: tuple[int, int], inputs: int, outputs: int) -> None:
+        self.before, self.after = sight
         self.inputs, self.outputs = inputs, outputs  # rows in and out of one code frame
         self.kept: Tensor | None = None
         self.done = 0  # code frames of `kept` that were given out
         self.ended = False
 
-    def __call__(self, rows: Tensor) -> Tensor | None:
+    def add(self, rows: Tensor) -> None:
         if self.ended:
             raise ValueError("stream: expected nothing after finish(), got more; make another for another clip.")
         self.kept = rows if self.kept is None else torch.cat([self.kept, rows])
-        return self._give(len(self.kept) // self.inputs - self.after)
 
-    def finish(self) -> Tensor | None:
+    def end(self) -> None:
         self.ended = True
-        return None if self.kept is None else self._give(-(-len(self.kept) // self.inputs))
 
-    @torch.no_grad()
-    def _give(self, ready: int) -> Tensor | None:
-        if self.kept is None or ready <= self.done:
-            return None
-        made = self.run(self.kept[None])[0][self.done * self.outputs : ready * self.outputs]
+    @property
+    def ready(self) -> int:
+        """Code frames that nothing to come can change and that were not given out yet."""
+        if self.kept is None:
+            return 0
+        known = -(-len(self.kept) // self.inputs) if self.ended else len(self.kept) // self.inputs - self.after
+        return max(0, known - self.done)
+
+    def final(self, made: Tensor) -> Tensor:
+        """The new part of what the network says of ``kept``; what no later frame looks at is forgotten."""
+        assert self.kept is not None
+        ready = self.done + self.ready
+        new = made[self.done * self.outputs : ready * self.outputs]
         spare = max(0, ready - self.before)
         self.kept, self.done = self.kept[spare * self.inputs :], ready - spare
-        return made
+        return new
+
+
+@torch.no_grad()
+def _run(windows: _Windows, network: Callable[[Tensor], Tensor]) -> Tensor | None:
+    return windows.final(network(windows.kept[None])[0]) if windows.ready and windows.kept is not None else None
 
 
 class Encoding:
@@ -60,18 +72,21 @@ class Encoding:
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
-        self._windows = _Windows(codec.encode, codec.sight["encoding"], codec.frames_per_code, 1)
+        self._windows = _Windows(codec.sight["encoding"], codec.frames_per_code, 1)
 
     def __call__(self, rows: Float[np.ndarray, "frames features"]) -> Int[np.ndarray, "n books"]:
         """Takes any number of frames; gives the codes that have become final, possibly none."""
         if rows.ndim != 2 or rows.shape[1] != self.codec.features:
             raise ValueError(f"stream: expected rows of {self.codec.features} features, got {rows.shape}.")
-        return self._codes(self._windows(torch.from_numpy(np.asarray(rows, np.float32))))
+        self._windows.add(torch.from_numpy(np.asarray(rows, np.float32)))
+        return self._codes()
 
     def finish(self) -> Int[np.ndarray, "n books"]:
-        return self._codes(self._windows.finish())
+        self._windows.end()
+        return self._codes()
 
-    def _codes(self, made: Tensor | None) -> Int[np.ndarray, "n books"]:
+    def _codes(self) -> Int[np.ndarray, "n books"]:
+        made = _run(self._windows, self.codec.encode)
         return np.zeros((0, self.codec.books), np.int64) if made is None else made.numpy()
 
 
@@ -80,7 +95,7 @@ class Decoding:
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
-        self._windows = _Windows(codec.decode, codec.sight["decoding"], 1, codec.frames_per_code)
+        self._windows = _Windows(codec.sight["decoding"], 1, codec.frames_per_code)
 
     def __call__(self, codes: Int[np.ndarray, "n books"]) -> Float[np.ndarray, "frames features"]:
         """Takes any number of code frames; gives the frames that have become final, possibly none.
@@ -88,16 +103,47 @@ class Decoding:
         Raises:
             ValueError: a code out of range, or not ``books`` a frame.
         """
+        self.add(codes)
+        return self.take()
+
+    def finish(self) -> Float[np.ndarray, "frames features"]:
+        self.end()
+        return self.take()
+
+    def add(self, codes: Int[np.ndarray, "n books"]) -> None:
+        """The first half of a call: takes codes and decodes nothing yet; `take` or `decode` does."""
         new = torch.from_numpy(np.asarray(codes, np.int64))
         if len(new):
             self.codec.check(new[None])
-        return self._rows(self._windows(new))
+        self._windows.add(new)
 
-    def finish(self) -> Float[np.ndarray, "frames features"]:
-        return self._rows(self._windows.finish())
+    def end(self) -> None:
+        """No more codes will come."""
+        self._windows.end()
 
-    def _rows(self, made: Tensor | None) -> Float[np.ndarray, "frames features"]:
-        return np.zeros((0, self.codec.features), np.float32) if made is None else made.numpy()
+    @property
+    def ready(self) -> int:
+        """Code frames that `take` would decode now."""
+        return self._windows.ready
+
+    def take(self) -> Float[np.ndarray, "frames features"]:
+        return decode([self])[0]
+
+
+@torch.no_grad()
+def decode(streams: Sequence[Decoding]) -> list[Float[np.ndarray, "frames features"]]:
+    """What has become final in each of some streams of one codec, those that look equally far in one batch."""
+    results = [np.zeros((0, stream.codec.features), np.float32) for stream in streams]
+    alike: dict[int, list[int]] = {}
+    for i, stream in enumerate(streams):
+        if stream.ready and stream._windows.kept is not None:
+            alike.setdefault(len(stream._windows.kept), []).append(i)
+    for group in alike.values():
+        kept = [streams[i]._windows.kept for i in group]
+        made = streams[group[0]].codec.decode(torch.stack([codes for codes in kept if codes is not None]))
+        for i, rows in zip(group, made):
+            results[i] = streams[i]._windows.final(rows).numpy()
+    return results
 
 
 class Performing:
@@ -108,10 +154,17 @@ class Performing:
 
     def __call__(self, codes: Int[np.ndarray, "n books"]) -> MotionClip | None:
         """The frames that have become final; None while there are none."""
-        return self._solved(self.decoding(codes))
+        return self.solved(self.decoding(codes))
+
+    def again(self) -> "Performing":
+        """Another stream on the same codec and rig, from its beginning; what depends on the rig alone is shared."""
+        other = copy.copy(self)
+        other.decoding, other.solver = Decoding(self.decoding.codec), self.solver.again()
+        return other
 
     def finish(self) -> MotionClip | None:
-        return self._solved(self.decoding.finish())
+        return self.solved(self.decoding.finish())
 
-    def _solved(self, rows: Float[np.ndarray, "frames features"]) -> MotionClip | None:
+    def solved(self, rows: Float[np.ndarray, "frames features"]) -> MotionClip | None:
+        """Decoded rows on the rig, going on where the last ones ended."""
         return self.solver(from_features(rows, self.fps)) if len(rows) else None

@@ -38,11 +38,20 @@ def written(modality: str | None = None) -> tuple[str, ...]:
 
 
 def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
-    """A clip from any file that a format recognises, by its content first and by its name second.
+    """A clip from any file that a format recognises.
+
+    Raises:
+        ValueError: broken; the message says where. And what `recognised` raises.
+    """
+    return recognised(path).read(Path(path), fps=fps)
+
+
+def recognised(path: str | Path) -> ModuleType:
+    """The format that reads a file, told by its content first and by its name second.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: empty, of no known format (the known are listed), or broken; the message says where.
+        ValueError: empty, or of no known format (the known are listed).
     """
     path = Path(path)
     if not path.is_file():
@@ -55,7 +64,7 @@ def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
     by_content = [module for module in readers.values() if module.sniff(head, path)]
     by_name = [module for module in readers.values() if path.name.lower().endswith(tuple(module.SUFFIXES) or "\0")]
     for module in (*by_content, *by_name):
-        return module.read(path, fps=fps)
+        return module
     raise ValueError(f"{path}: expected one of the formats {', '.join(sorted(readers))}, got something else.")
 
 

@@ -146,7 +146,7 @@ def _timing(file: TextIO) -> tuple[int, str]:
         if "frame time" in held:
             break
     frames, time = held.get("frames", ""), held.get("frame time", "")
-    if not frames.isdigit() or not int(frames):
+    if not frames.isdecimal() or len(frames) > 12 or not int(frames):
         raise ValueError(f"Frames: expected one or more, got {frames[:20] or 'none'}.")
     return int(frames), time
 

@@ -283,14 +283,15 @@ def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
         frames = len(array(document, binary, animation["samplers"][0]["input"]))
         if frames * len(expressions) > MOST_NUMBERS:
             raise ValueError(f"expected at most {MOST_NUMBERS} weights, got {frames} frames of {len(expressions)}.")
+        columns = {name: k for k, name in reversed(list(enumerate(expressions)))}  # a list would be searched for each
         parts = {"expression": np.zeros((frames, len(expressions)), np.float32)}
         for channel in animation["channels"]:
             what, node = channel["target"]["path"], document["nodes"][channel["target"]["node"]]["name"]
             values = array(document, binary, animation["samplers"][channel["sampler"]]["output"])
             if what == "weights":
                 for k, name in enumerate(names):
-                    if name in expressions:
-                        parts["expression"][:, expressions.index(name)] = values.reshape(frames, -1)[:, k]
+                    if name in columns:
+                        parts["expression"][:, columns[name]] = values.reshape(frames, -1)[:, k]
             elif what == "rotation":
                 group, at = TURNS[node]
                 turn = rotations.quaternion_to_axis_angle(torch.from_numpy(values[:, [3, 0, 1, 2]])).numpy()
@@ -300,7 +301,7 @@ def read(path: str | Path, *, fps: float | None = None) -> MotionClip:
         return face.assemble(
             parts, fps=float(about["fps"]), rig=str(about["rig"]), shape=np.asarray(about["shape"], np.float32)
         )
-    except (KeyError, IndexError, TypeError, AttributeError, struct.error) as error:
+    except (KeyError, IndexError, TypeError, AttributeError, OverflowError, struct.error) as error:
         raise ValueError(f"{path}: expected a GLB written by tdmm, got another or a damaged one ({error!r}).") from None
     except (ValueError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: {error}") from None

@@ -81,6 +81,8 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> np.nd
             raise ValueError(f"{where}: expected an array, got a broken header ({said}).") from None
         if dtype.hasobject:
             raise ValueError(f"{where}: expected numbers or text, got an array of objects, which is never unpickled.")
+        if len(shape) > 8:
+            raise ValueError(f"{where}: expected at most 8 axes, got {len(shape)}.")
         if any(size < 0 for size in shape):
             raise ValueError(f"{where}: expected sizes of zero or more, got {shape}.")
         size = math.prod(shape) * dtype.itemsize

@@ -88,7 +88,7 @@ def capture(
     """
     path = Path(path)
     model = landmarker(model)
-    _refuse_text(path)
+    refuse_text(path)
     declared = media.info(path).fps
     times, table, seen = _looked(path, model, progress or (lambda frames: None))
     if 2 * len(seen) < len(times):
@@ -192,7 +192,7 @@ def _warn_of_gaps(path: Path, seconds: Float[np.ndarray, " frames"], seen: Int[n
             warnings.warn(f"{path}: no face from {span}; its motion is filled in.", stacklevel=3)
 
 
-def _refuse_text(path: Path) -> None:
+def refuse_text(path: Path) -> None:
     """Playlists are text that names other files and addresses; libav would open them."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a video file, found none.")

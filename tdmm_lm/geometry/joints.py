@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tdmm_lm import rotations
-from tdmm_lm.geometry import measure, solve
+from tdmm_lm.geometry import measure, pivoting, solve
 from tdmm_lm.geometry.measure import Geometry
 from tdmm_lm.motion import face
 from tdmm_lm.rigs import Rig
@@ -91,7 +91,7 @@ class Solver:
         hessian, lower, upper = (a.numpy() for a in (self.hessians[angle], self.lower, self.upper))
         for row in outside.nonzero()[:, 0].tolist():
             here = now[row].numpy()
-            goal = solve.bounded(hessian, pull[row].numpy() + hessian @ here, lower, upper, after[row].numpy())
+            goal = pivoting.bounded(hessian, pull[row].numpy() + hessian @ here, lower, upper, after[row].numpy())
             step[row] = torch.from_numpy(goal - here)
         return step
 

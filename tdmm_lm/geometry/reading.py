@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tdmm_lm import rigs
-from tdmm_lm.geometry import measure, solve
+from tdmm_lm.geometry import measure, pivoting, solve
 from tdmm_lm.geometry.measure import Geometry
 from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.rigs import Rig
@@ -56,11 +56,8 @@ class _Answers:
 
     def lacking(self, moved: Float[np.ndarray, "frames axes"]) -> Float[np.ndarray, "frames axes"]:
         pull = moved.astype(np.float64) @ self.project - self.price
-        mixture = np.empty_like(pull)
-        last = np.clip(np.zeros(pull.shape[1]), self.lower, self.upper)
-        for frame, row in enumerate(pull):
-            last = solve.bounded(self.hessian, row, self.lower, self.upper, last)  # the start saves time alone
-            mixture[frame] = last
+        start = np.clip(np.zeros(pull.shape[1]), self.lower, self.upper)
+        mixture = pivoting.follow(self.hessian, pull, self.lower, self.upper, start)
         return (mixture @ self.lack.T).astype(np.float32)
 
 

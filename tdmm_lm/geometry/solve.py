@@ -4,15 +4,15 @@ On ARKit rigs the landmarks are linear in the weights, so each frame is one smal
 exactly; the previous frame's weights are a weak prior. On FLAME rigs jaw and eyes turn: see `joints`.
 """
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from scipy.linalg import lapack
+from jaxtyping import Float
 
 from tdmm_lm import landmarks, rigs, rotations
-from tdmm_lm.geometry import measure
+from tdmm_lm.geometry import measure, pivoting
 from tdmm_lm.geometry.measure import Geometry
 from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.rigs import Rig
@@ -47,7 +47,8 @@ def basis(rig: Rig) -> Float[np.ndarray, "landmarks 3 expressions"]:
 class Solver:
     """Geometry to clip in chunks: what it remembers between two calls is the last frame's weights.
 
-    ``Solver(rig)(geometry)`` is `solve`; two calls with two halves give the same as one with the whole.
+    ``Solver(rig)(geometry)`` is `solve`; two calls with two halves give the same as one with the whole. Making one
+    measures the rig; ``again()`` makes more without.
     """
 
     def __init__(self, rig: Rig) -> None:
@@ -58,6 +59,13 @@ class Solver:
             self._weights: Callable[[Geometry], dict[str, np.ndarray]] = joints.Solver(rig)
         else:
             self._weights = _Shapes(rig)
+
+    def again(self) -> "Solver":
+        """Another on the same rig, at its beginning wherever this one is; from any thread, in microseconds."""
+        other = copy.copy(self)
+        if isinstance(self._weights, _Shapes):  # with joints every frame is solved by itself: nothing is remembered
+            other._weights = self._weights.again()
+        return other
 
     def __call__(self, geometry: Geometry) -> MotionClip:
         parts = self._weights(geometry)
@@ -131,10 +139,16 @@ class _Shapes:
         self._oppose(alone, rig.expressions)
         self.lower, self.upper = rig.lower.astype(np.float64), rig.upper.astype(np.float64)
         self.price = np.where(self.lower >= 0, SPARSITY * alone, 0.0)
-        self.last = np.clip(np.zeros(size), self.lower, self.upper)
+        self.start = self.last = np.clip(np.zeros(size), self.lower, self.upper)
         neutral = torch.zeros(1, len(seen.expressions) + face.POSE_CHANNELS)
         rest = measure.places(neutral, seen)[0, list(measure.PUPILS)]
         self.poles = (rest - seen.eyes).astype(np.float64) / seen.interocular
+        self._solved(np.empty((0, size)))  # compiles now if need be, not in the first chunk of a stream
+
+    def again(self) -> "_Shapes":
+        other = copy.copy(self)  # arrays are shared, and never written to
+        other.last = self.start
+        return other
 
     def _oppose(self, alone: Float[np.ndarray, " n"], names: tuple[str, ...]) -> None:
         """A price on the product of opposites, up to what keeps the programme convex.
@@ -156,11 +170,12 @@ class _Shapes:
         pupils = list(measure.PUPILS)
         target[:, pupils] = aim(target[:, pupils], geometry.gaze, self.poles)
         pull = target.reshape(len(target), -1) @ self.project - self.price
-        result = np.empty((len(target), len(self.last)))
-        for frame, row in enumerate(pull):
-            self.last = bounded(self.hessian, row + self.last / STEP**2, self.lower, self.upper, self.last)
-            result[frame] = self.last
-        return {"expression": result.astype(np.float32)}
+        return {"expression": self._solved(pull).astype(np.float32)}
+
+    def _solved(self, pull: Float[np.ndarray, "frames n"]) -> Float[np.ndarray, "frames n"]:
+        result = pivoting.follow(self.hessian, pull, self.lower, self.upper, self.last, inertia=1 / STEP**2)
+        self.last = result[-1].copy() if len(result) else self.last
+        return result
 
 
 def aim(
@@ -175,49 +190,3 @@ def aim(
     """
     direction = measure.gaze_directions(gaze.astype(np.float64) + measure.gaze_angles(poles))
     return direction * np.linalg.norm(poles + displacement, axis=-1, keepdims=True) - poles
-
-
-def bounded(
-    hessian: Float[np.ndarray, "n n"],
-    pull: Float[np.ndarray, " n"],
-    lower: Float[np.ndarray, " n"],
-    upper: Float[np.ndarray, " n"],
-    start: Float[np.ndarray, " n"],
-    pivots: int = 100,
-) -> Float[np.ndarray, " n"]:
-    """The minimiser of ``w H w / 2 - pull w`` within bounds, by block principal pivoting (Júdice and Pires 1994).
-
-    H must be positive definite; then the minimiser is unique, and ``start`` (whose free set is tried first) only saves
-    time. At most ``pivots`` linear solves; in practice fewer than ten.
-    """
-    at_lower, at_upper = start <= lower, start >= upper
-    best, tries = len(pull) + 1, 3
-    result = start
-    for _ in range(pivots):
-        free = ~(at_lower | at_upper)
-        result = np.where(at_lower, lower, np.where(at_upper, upper, 0.0))
-        if free.any():
-            _, solution, _ = lapack.dposv(hessian[np.ix_(free, free)], (pull - hessian @ result)[free])
-            result[free] = solution
-        slope = hessian @ result - pull
-        below, above = free & (result < lower), free & (result > upper)
-        leave = (at_lower & (slope < 0)) | (at_upper & (slope > 0))
-        wrong = below | above | leave
-        count = int(wrong.sum())
-        if not count:
-            break
-        if count < best:
-            best, tries = count, 3
-        elif tries:
-            tries -= 1
-        else:  # Murty's rule, one at a time: slow, but never cycles
-            wrong = _last_only(wrong)
-        stay = ~(leave & wrong)
-        at_lower, at_upper = (at_lower | (below & wrong)) & stay, (at_upper | (above & wrong)) & stay
-    return np.clip(result, lower, upper)
-
-
-def _last_only(flags: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-    only = np.zeros_like(flags)
-    only[np.flatnonzero(flags)[-1]] = True
-    return only

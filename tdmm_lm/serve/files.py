@@ -1,66 +1,120 @@
-"""Motion that comes inside a request: base64 in ``file``, ``motion_url`` and ``video_url`` parts -> a clip."""
+"""``/v1/files``: uploads, exactly in OpenAI's shapes."""
 
-import base64
-import binascii
-import tempfile
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tdmm_lm import formats
-from tdmm_lm.motion import MotionClip
+import anyio
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+
 from tdmm_lm.serve.errors import ApiError
+from tdmm_lm.serve.motions import attached, listed
+from tdmm_lm.serve.stored_files import StoredFile
+from tdmm_lm.serve.tables import Order
+from tdmm_lm.serve.uploads import Form, boundary_of, invalid
+from tdmm_lm.serve.vault import MIB
+
+if TYPE_CHECKING:
+    from tdmm_lm.serve.server import Server
+
+PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+KEEP_SECONDS = (3600, 2592000)  # that a client may ask for
 
 
-def _bytes(url: str, param: str, most: int) -> bytes:
-    """The payload of a data URL or of bare base64."""
-    if url.startswith(("http://", "https://", "file:", "ftp:")):
-        raise ApiError(
-            400,
-            f"{param}: expected a data URL (data:...;base64,...), got a {url.split(':')[0]} URL; "
-            "this server fetches nothing.",
-            param=param,
-            code="url_not_allowed",
-        )
-    text = url.partition(",")[2] if url.startswith("data:") else url
-    if len(text) > most * 4 // 3 + 4:
-        raise ApiError(413, f"{param}: expected at most {most} bytes.", param=param, code="file_too_large")
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise ApiError(
-            400, f"{param}: expected base64, got something else.", param=param, code="invalid_base64"
-        ) from None
-    if not data:
-        raise ApiError(400, f"{param}: expected a file, got no bytes.", param=param, code="empty_file")
-    return data
+def missing(name: str, param: str = "id") -> ApiError:
+    return ApiError(404, f"No such File object: {name[:80]}", param=param, code="file_not_found")
 
 
-def clip(part: dict[str, Any], where: str, *, most: int = 32 << 20) -> MotionClip:
-    """The motion clip in a content part; the format is told from the content, then from ``filename``.
+def described(file: StoredFile) -> dict[str, Any]:
+    """OpenAI's file object."""
+    return {
+        "id": file.id, "object": "file", "bytes": file.bytes, "created_at": file.created_at, "filename": file.name,
+        "purpose": file.purpose, "status": "processed", "status_details": None, "expires_at": file.expires_at,
+    }
+
+
+def keep_seconds(fields: dict[str, str]) -> int | None:
+    """How long the client wants a file kept, or None.
 
     Raises:
-        ApiError: 400 for what cannot be read (the reader's own line inside), 413 for what is too large.
+        ApiError: 400 for another anchor than created_at, or a time that is not allowed.
     """
-    kind = part["type"]
-    body = part.get(kind)
-    if not isinstance(body, dict):
-        raise ApiError(400, f"{where}.{kind}: expected an object, got {type(body).__name__}.", param=f"{where}.{kind}")
-    key = "file_data" if kind == "file" else "url"
-    param = f"{where}.{kind}.{key}"
-    if kind == "file" and body.get("file_id"):
-        raise ApiError(
-            404, f"{where}.file.file_id: no such file.", param=f"{where}.file.file_id", code="file_not_found"
+    anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
+    if anchor is None and seconds is None:
+        return None
+    if anchor != "created_at":
+        raise invalid(f"expires_after[anchor]: expected created_at, got {anchor!r}.", "expires_after[anchor]")
+    low, high = KEEP_SECONDS
+    if seconds is None or not seconds.isdecimal() or len(seconds) > 9 or not low <= int(seconds) <= high:
+        raise invalid(
+            f"expires_after[seconds]: expected a whole number from {low} to {high}, got {seconds!r}.",
+            "expires_after[seconds]",
         )
-    if not isinstance(body.get(key), str):
-        raise ApiError(400, f"{param}: expected a string, got {type(body.get(key)).__name__}.", param=param)
-    data = _bytes(body[key], param, most)
-    name = str(body.get("filename") or ("video.mp4" if kind == "video_url" else "motion"))
-    suffix = Path(name).suffix[:8] if Path(name).suffix[1:].isalnum() else ""
-    with tempfile.TemporaryDirectory(prefix="tdmm-") as folder:
-        path = Path(folder) / f"upload{suffix}"
-        path.write_bytes(data)
+    return int(seconds)
+
+
+def router(server: "Server") -> APIRouter:
+    """The routes; every file is its owner's only."""
+    api = APIRouter()
+    store, vault = server.store.files, server.store.vault
+
+    @api.post("/v1/files")
+    async def create(request: Request) -> Response:
+        boundary, path = boundary_of(request), server.store.disk.fresh()
+        growth = await anyio.to_thread.run_sync(vault.growth, request.state.owner)
+        most = server.settings.limits.file_mb * MIB
+        with growth, Form(boundary, path, most, growth) as form:
+            await form.take(request)
+            if form.name is None:
+                raise invalid("file: expected a file, found none.", "file")
+            if not form.size:
+                raise invalid("file: expected a file with something in it, got an empty one.", "file", "empty_file")
+            purpose = form.fields.get("purpose", "")
+            if purpose not in PURPOSES:
+                known = ", ".join(PURPOSES)
+                raise invalid(f"purpose: expected one of {known}, got {purpose[:40]!r}.", "purpose")
+            call = partial(
+                store.add, request.state.owner, path, name=form.name, purpose=purpose,
+                seconds=keep_seconds(form.fields),
+            )
+            growth.let_go()  # from here on the row counts
+            return JSONResponse(described(await anyio.to_thread.run_sync(call)))
+
+    @api.get("/v1/files")
+    async def files(
+        request: Request, limit: Annotated[int, Query(ge=1, le=10000)] = 10000, after: str | None = None,
+        order: Order = "desc", purpose: str | None = None,
+    ) -> dict[str, Any]:
+        if purpose is not None and purpose not in PURPOSES:
+            return listed([], False)
+        call = partial(store.page, request.state.owner, after=after, limit=limit, order=order, purpose=purpose)
         try:
-            return formats.read(path)
-        except (ValueError, FileNotFoundError) as error:
-            line = " ".join(str(error).replace(str(path), name).split())
-            raise ApiError(400, f"{param}: {line}", param=param, code="unreadable_motion") from None
+            page, more = await anyio.to_thread.run_sync(call)
+        except KeyError:
+            raise missing(after or "", "after") from None
+        return listed([described(file) for file in page], more)
+
+    @api.get("/v1/files/{name}")
+    async def file(name: str, request: Request) -> dict[str, Any]:
+        try:
+            return described(await anyio.to_thread.run_sync(store.get, request.state.owner, name))
+        except KeyError:
+            raise missing(name) from None
+
+    @api.get("/v1/files/{name}/content")
+    async def content(name: str, request: Request) -> Response:
+        try:
+            path, filename = await anyio.to_thread.run_sync(store.path, request.state.owner, name)
+        except KeyError:
+            raise missing(name) from None
+        return attached(path, filename, "application/octet-stream")
+
+    @api.delete("/v1/files/{name}")
+    async def delete(name: str, request: Request) -> dict[str, Any]:
+        try:
+            await anyio.to_thread.run_sync(store.delete, request.state.owner, name)
+        except KeyError:
+            raise missing(name) from None
+        return {"id": name, "object": "file", "deleted": True}
+
+    return api

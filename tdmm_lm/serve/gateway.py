@@ -1,113 +1,115 @@
-"""The chat endpoint: OpenAI's shapes around an engine that speaks in text and motion codes.
+"""The application: OpenAI's routes around an engine that speaks in text and motion codes.
 
-``GET /v1/models``, ``POST /v1/chat/completions`` (streamed and not), ``GET /v1/motions/{id}`` and
-``/v1/motions/{id}.{npz,glb,csv,mp4}``, ``/health``. Motion comes in as ``file``, ``motion_url`` or ``video_url`` parts
-(data URLs) and goes out as links in ``content`` and as ``message.motion``; an id in an earlier turn refers to it again.
+Models and chat completions are here; files, motions, videos and the studio page bring routes of their own. Every
+answer that is no success has OpenAI's shape.
 """
 
-import hmac
-import secrets
 import time
-from collections.abc import Callable
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import Any
 
-import anyio
-import numpy as np
+import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from tdmm_lm import __version__
-from tdmm_lm.motion import MotionClip
-from tdmm_lm.serve.chat import Chat, ChatRequest
-from tdmm_lm.serve.engine import Engine
+from tdmm_lm.serve import files, motions, videos, web
+from tdmm_lm.serve.chat import Chat
 from tdmm_lm.serve.errors import ApiError
-from tdmm_lm.serve.motions import ID, Motions
+from tdmm_lm.serve.events import Events
+from tdmm_lm.serve.guard import Guard
+from tdmm_lm.serve.jobs import Jobs
+from tdmm_lm.serve.parts import unless_gone
+from tdmm_lm.serve.requests import REFUSALS, ChatRequest
+from tdmm_lm.serve.server import Server
 
-BODY_BYTES = 48 << 20
-
-
-class BodyLimit:
-    """ASGI middleware: a body over the limit is refused while it arrives, not after it was stored."""
-
-    def __init__(self, app: Any, most: int) -> None:
-        self.app, self.most = app, most
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        seen = 0
-
-        async def counted() -> Any:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self.most:
-                raise ApiError(413, f"body: expected at most {self.most} bytes.", code="body_too_large")
-            return message
-
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self.most:
-            refusal = ApiError(
-                413, f"body: expected at most {self.most} bytes, got {int(declared)}.", code="body_too_large"
-            )
-            return await JSONResponse(refusal.body(), refusal.status)(scope, receive, send)
-        return await self.app(scope, counted, send)
+ABOUT = "Motion in and out of a language model, in OpenAI's shapes; `docs/serving.md` of tdmm_lm says what is ours."
 
 
-def create(
-    engine: Engine,
-    motions: Motions,
-    *,
-    make: Callable[[np.ndarray], MotionClip],
-    read: Callable[[MotionClip], np.ndarray],
-    api_key: str | None = None,
-) -> FastAPI:
-    """The application. ``make`` decodes codes (frames, books) to a clip, ``read`` encodes one; with ``api_key`` /v1
-    wants it as a bearer token."""
-    app = FastAPI(title="tdmm_lm", version=__version__)
-    app.add_middleware(BodyLimit, most=BODY_BYTES)
-    chat = Chat(engine, motions, make, read)
-    started = int(time.time())
+def refused(error: ApiError) -> Response:
+    return Response(orjson.dumps(error.body()), error.status, error.headers, "application/json")
 
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Any) -> Response:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        # compare_digest takes constant time, so answers do not tell how much of a key was right
-        if api_key and request.url.path.startswith("/v1") and not hmac.compare_digest(given.encode(), api_key.encode()):
-            refusal = ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
-            return JSONResponse(refusal.body(), 401)
-        response = await call_next(request)
-        response.headers["x-request-id"] = f"req-{secrets.token_hex(8)}"
-        return response
+
+def create(server: Server) -> FastAPI:
+    """The application; its lifespan starts the engine and the jobs, and ends them."""
+    chat, started = Chat(server), int(time.time())
+    jobs = Jobs(server)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> Any:
+        await server.engine.start()
+        jobs.start()
+        yield
+        await jobs.close()
+        await server.engine.close()
+        await server.workers.close()
+        server.decoder.close()
+
+    app = FastAPI(
+        title="tdmm_lm", version=__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None,
+        responses=REFUSALS,
+    )
+    server.guard = Guard(
+        app.router, keys=server.keys, limits=server.settings.limits, metrics=server.metrics,
+        secret=server.store.secret(), open_metrics=server.settings.open_metrics,
+    )
+    app.add_middleware(_Handed, guard=server.guard)
+    if server.settings.origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=server.settings.origins, allow_methods=["*"], allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
 
     @app.exception_handler(ApiError)
-    async def refused(request: Request, error: ApiError) -> Response:
-        return JSONResponse(error.body(), error.status)
+    async def of_ours(request: Request, error: ApiError) -> Response:
+        return refused(error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"] if part != "body")
-        refusal = ApiError(400, f"{where or 'body'}: {fault['msg']}", param=where or None, code="invalid_request")
-        return JSONResponse(refusal.body(), 400)
+        where = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query", "path"))
+        return refused(ApiError(400, f"{where or 'body'}: {fault['msg']}", param=where or None, code="invalid_request"))
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> Response:
-        return JSONResponse(ApiError(error.status_code, str(error.detail)).body(), error.status_code, error.headers)
-
-    @app.exception_handler(Exception)
-    async def broken(request: Request, error: Exception) -> Response:
-        return JSONResponse(ApiError(500, "The server had an error; it was logged.").body(), 500)
-
-    def described() -> dict[str, Any]:
-        return {"id": engine.name, "object": "model", "created": started, "owned_by": "tdmm_lm"}
+        answer = refused(ApiError(error.status_code, str(error.detail)))
+        answer.headers.update(error.headers or {})
+        return answer
 
     @app.get("/health")
     async def health() -> dict[str, str]:
+        """The process lives."""
         return {"status": "ok"}
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        """A request would be answered now."""
+        if await server.ready():
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "not ready"}, 503, {"retry-after": "2"})
+
+    @app.get("/version")
+    async def version() -> dict[str, str]:
+        return {"version": __version__}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> str:
+        """Prometheus' text form."""
+        server.metrics.backends.set(await server.engine.ready())
+        return server.metrics.text(await server.engine.metrics())
+
+    def described() -> dict[str, Any]:
+        return {"id": server.engine.name, "object": "model", "created": started, "owned_by": "tdmm_lm"}
+
+    def known(name: str) -> None:
+        if name != server.engine.name:
+            raise ApiError(
+                404, f"The model {name[:200]!r} does not exist; known: {server.engine.name}.", param="model",
+                code="model_not_found",
+            )
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
@@ -115,47 +117,32 @@ def create(
 
     @app.get("/v1/models/{name:path}")
     async def model(name: str) -> dict[str, Any]:
-        if name != engine.name:
-            raise ApiError(
-                404, f"The model {name!r} does not exist; known: {engine.name}.", param="model", code="model_not_found"
-            )
+        known(name)
         return described()
 
     @app.post("/v1/chat/completions")
     async def completions(body: ChatRequest, request: Request) -> Response:
-        base = str(request.base_url).rstrip("/")
-        if body.model != engine.name:
-            raise ApiError(
-                404,
-                f"The model {body.model!r} does not exist; known: {engine.name}.",
-                param="model",
-                code="model_not_found",
-            )
-        prepared = await anyio.to_thread.run_sync(chat.prepare, body)
+        known(body.model)
+        prepared = await chat.prepare(body, request.state.owner, server.base(request))
         if body.stream:
-            headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-            return StreamingResponse(chat.stream(body, prepared, base), media_type="text/event-stream", headers=headers)
-        return JSONResponse(await chat.whole(body, prepared, base, request.is_disconnected))
+            return Events(chat.stream(prepared))
+        answer = await unless_gone(request.receive, chat.whole(prepared))
+        return Response(orjson.dumps(answer), 200, media_type="application/json")
 
-    def stored(name: str) -> Any:
-        try:
-            return motions.get(name)
-        except KeyError:
-            raise ApiError(404, f"No motion {name!r}.", param="id", code="motion_not_found") from None
-
-    @app.get("/v1/motions/{name}")
-    async def motion(name: str, request: Request) -> Response:
-        base = str(request.base_url).rstrip("/")
-        stem, dot, suffix = name.partition(".")
-        found = stored(stem) if ID.fullmatch(stem) else None
-        if found is None:
-            raise ApiError(404, f"No motion {stem!r}.", param="id", code="motion_not_found")
-        if not dot:
-            return JSONResponse(chat.described(found, base))
-        try:
-            path: Path = await anyio.to_thread.run_sync(motions.file, stem, suffix)
-        except KeyError:
-            raise ApiError(404, f"No format {suffix!r} of a motion.", param="id", code="format_not_found") from None
-        return FileResponse(path, filename=f"{stem}.{suffix}")
-
+    for resource in (files, motions, videos):
+        app.include_router(resource.router(server))
+    if server.settings.web:
+        app.include_router(web.router(server))
     return app
+
+
+class _Handed:
+    """Puts the guard between the handlers of exceptions outside and the routes inside."""
+
+    def __init__(self, app: Any, guard: Guard) -> None:
+        guard.app, self._guard = app, guard
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._guard(scope, receive, send)
+
+

@@ -1,62 +1,146 @@
-"""``tdmm serve``: loads the engine that the settings name and runs the gateway on it."""
+"""``tdmm serve``: loads what the settings name, runs the gateway, and lets requests in work finish before it ends."""
 
+import asyncio
+import logging
 import os
+import signal
+import socket
 import tempfile
+import time
 from pathlib import Path
-from typing import Literal
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from pydantic import Field
 
-from tdmm_lm import bundle, codec, formats, rigs
-from tdmm_lm.config import Settings as Section
-from tdmm_lm.serve import gateway
-from tdmm_lm.serve.motions import Motions
+from tdmm_lm import bundle, codec, rigs
+from tdmm_lm.lm import vocab
+from tdmm_lm.serve import gateway, logs
+from tdmm_lm.serve.decoder import Decoder
+from tdmm_lm.serve.engine import Engine
+from tdmm_lm.serve.guard import Keys
+from tdmm_lm.serve.metrics import Metrics
+from tdmm_lm.serve.server import Server
+from tdmm_lm.serve.settings import Settings
+from tdmm_lm.serve.store import Store
+from tdmm_lm.serve.workers import Workers
 
-
-class Settings(Section):
-    """Where to listen and what to serve."""
-
-    engine: Literal["transformers"] = "transformers"
-    lm: str | None = None  # a model folder; None is the bundled nano model
-    model_name: str = "tdmm-nano"  # what clients put into `model`
-    host: str = "127.0.0.1"  # loopback: put a proxy in front before opening it to others
-    port: int = Field(8000, ge=0, le=65535)
-    rig: str = "head"  # what the performed motion drives
-    store: str | None = None  # folder of made motions; None is a temporary one that ends with the server
-    most_motions: int = Field(1000, gt=0)
-    api_key_variable: str = "TDMM_API_KEY"  # environment variable with the key; unset means no key
+MODALITY = "face"
+READINESS_SECONDS = 1.0  # between /ready falling and the end of accepting, for balancers to see it
+log = logging.getLogger(__name__)
 
 
-def create(settings: Settings) -> FastAPI:
-    """The application for the settings, models loaded."""
-    from tdmm_lm.serve.transformers_engine import TransformersEngine
+def engine(settings: Settings, folder: Path, logs_folder: Path) -> Engine:
+    """The engine that the settings name, not yet started."""
+    if settings.backend == "transformers":
+        from tdmm_lm.serve.transformers_engine import TransformersEngine
 
-    lm = Path(settings.lm) if settings.lm else bundle.path("assets/lm")
-    engine = TransformersEngine(lm, settings.model_name)
-    rig = rigs.load(settings.rig)
-    face = engine.lm.codec()
-    store = Path(settings.store) if settings.store else Path(tempfile.mkdtemp(prefix="tdmm-motions-"))
+        return TransformersEngine(folder, settings.model_name)
+    if settings.backend == "vllm":
+        from tdmm_lm.serve.supervise import SupervisedEngine
 
-    def write(clip, path: Path) -> None:  # type: ignore[no-untyped-def]
-        if path.suffix == ".mp4":
-            from tdmm_lm.render import mesh
+        return SupervisedEngine(settings, folder, logs_folder)
+    from tdmm_lm.serve.openai_engine import Backend, OpenAIEngine
 
-            mesh.write(clip, path, rig)
-        else:
-            formats.write(clip, path, rig=rig)
+    key = os.environ.get(settings.url_key_variable)
+    backends = [Backend(url.rstrip("/"), key) for url in settings.urls]
+    return OpenAIEngine(settings.model_name, folder, backends, wait_seconds=settings.limits.wait_seconds)
 
-    motions = Motions(store, write, formats.read, settings.most_motions)
-    return gateway.create(
-        engine,
-        motions,
-        make=lambda codes: codec.detokenize(face, codes, rig),
-        read=lambda clip: codec.tokenize(face, clip),
-        api_key=os.environ.get(settings.api_key_variable),
+
+def assemble(settings: Settings) -> Server:
+    """A gateway's parts for the settings, models loaded.
+
+    Raises:
+        ValueError, FileNotFoundError: a model, a codec or a rig that is not there or does not fit.
+    """
+    folder = Path(settings.lm) if settings.lm else bundle.path("assets/lm")
+    grown = vocab.load(folder)
+    inside = folder / grown[MODALITY].codec
+    codec_folder = inside if inside.is_dir() else bundle.path(f"tokenizers/{MODALITY}")
+    vocab.match(grown, MODALITY, codec.weights_sha256(codec_folder), str(codec_folder))
+    place = Path(settings.store) if settings.store else Path(tempfile.mkdtemp(prefix="tdmm-serve-"))
+    place.mkdir(parents=True, exist_ok=True)
+    scratch = place / "scratch"
+    scratch.mkdir(exist_ok=True)
+    driven = {Path(name).name: rigs.load(name) for name in settings.rigs}
+    keys = [key.strip() for key in os.environ.get(settings.api_keys_variable, "").split(",") if key.strip()]
+    return Server(
+        settings=settings,
+        store=Store(settings.database, place, settings),
+        workers=Workers(settings.limits),
+        engine=engine(settings, folder, place),
+        decoder=Decoder(codec.load(codec_folder), driven),
+        codec_folder=codec_folder,
+        scratch=scratch,
+        keys=Keys(keys),
+        metrics=Metrics(settings.model_name),
+        weights=codec.weights_sha256(codec_folder),
     )
 
 
+def create(settings: Settings) -> FastAPI:
+    """The application for the settings."""
+    return gateway.create(assemble(settings))
+
+
+class Draining(uvicorn.Server):
+    """Ends as a service should: readiness falls, what is new is refused, what is in work finishes, then it is over."""
+
+    def __init__(self, config: uvicorn.Config, server: Server) -> None:
+        super().__init__(config)
+        self._served, self._ending = server, False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._ending or sig == signal.SIGINT:  # a second time, or Ctrl-C: at once
+            super().handle_exit(sig, frame)
+            return
+        self._ending = True
+        asyncio.get_event_loop().call_soon_threadsafe(lambda: asyncio.ensure_future(self._drain()))
+
+    async def _drain(self) -> None:
+        guard, seconds = self._served.guard, self._served.settings.drain_seconds
+        assert guard is not None
+        guard.draining = True
+        log.info("draining: %d requests in work", guard.working)
+        until = time.monotonic() + seconds
+        await asyncio.sleep(min(READINESS_SECONDS, seconds))
+        while guard.working and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        self.should_exit = True
+
+
 def run(settings: Settings) -> None:
-    """Serve until interrupted."""
-    uvicorn.run(create(settings), host=settings.host, port=settings.port, log_level="info")
+    """Serve until interrupted.
+
+    Raises:
+        ValueError: the port is taken, or what `assemble` says.
+    """
+    logs.to_stderr()
+    server = assemble(settings)
+    listener = listen(settings.host, settings.port)
+    if settings.host not in ("127.0.0.1", "localhost", "::1") and not server.keys:
+        variable = settings.api_keys_variable
+        log.warning("%s is open to other machines and no key is wanted: set $%s", settings.host, variable)
+    config = uvicorn.Config(
+        gateway.create(server), log_config=None, access_log=False, timeout_graceful_shutdown=5, server_header=False,
+        timeout_keep_alive=15, h11_max_incomplete_event_size=64 << 10, lifespan="on",
+    )
+    log.info("listening on http://%s:%d", settings.host, listener.getsockname()[1])
+    Draining(config, server).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes a free one.
+
+    Raises:
+        ValueError: the address is taken or is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise ValueError(f"{host}:{port}: expected a free address, got {error.strerror or error}.") from None
+    return bound

@@ -1,8 +1,9 @@
 """What `solve` promises: it inverts `measure`, chunks agree with wholes, bounds hold, gaze decides where eyes look."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
-from scipy.optimize import lsq_linear
 
 from tdmm_lm import landmarks
 from tdmm_lm.geometry import measure, solve
@@ -66,6 +67,23 @@ def test_chunks_are_the_whole(kind, shapes_rig, joints_rig):
     assert np.abs(np.concatenate([c.values for c in chunks]) - whole.values).max() < 1e-5
 
 
+@pytest.mark.parametrize("kind", ["shapes", "joints"])
+def test_again_starts_anew_and_streams_share_nothing_but_the_rig(kind, shapes_rig, joints_rig):
+    rig = {"shapes": shapes_rig, "joints": joints_rig}[kind]
+    geometries = [measure.measure(performance(rig, seed=seed), rig) for seed in range(4)]
+    first = solve.Solver(rig)
+    first(geometries[0])
+    whole = [solve.solve(geometry, rig).values for geometry in geometries]
+
+    def stream(geometry):
+        solver = first.again()
+        return np.concatenate([solver(part_of(geometry, slice(i, i + 6))).values for i in range(0, 60, 6)])
+
+    with ThreadPoolExecutor(4) as threads:
+        for got, expected in zip(threads.map(stream, geometries), whole, strict=True):
+            assert np.abs(got - expected).max() < 1e-5
+
+
 def test_the_future_changes_nothing(shapes_rig):
     geometry = measure.measure(performance(shapes_rig), shapes_rig)
     early = solve.solve(part_of(geometry, slice(0, 20)), shapes_rig)
@@ -111,14 +129,3 @@ def test_gaze_outranks_the_pupils_displacement(shapes_rig):
     assert weights["eyeLookInRight"] > 0.3
     assert weights["eyeLookDownLeft"] > 0.1
     assert weights["eyeLookInLeft"] == 0
-
-
-def test_bounded_is_the_minimiser():
-    rng = np.random.default_rng(5)
-    for _ in range(50):
-        rows = rng.normal(size=(60, 20)) @ rng.normal(size=(20, 20))
-        target = rng.normal(size=60) * 5
-        lower, upper = -rng.random(20), rng.random(20)
-        got = solve.bounded(rows.T @ rows, rows.T @ target, lower, upper, np.zeros(20))
-        best = lsq_linear(rows, target, (lower, upper), method="bvls", tol=1e-12, max_iter=1000).x
-        assert np.abs(got - best).max() < 1e-6
