@@ -18,9 +18,11 @@ from torch import Tensor
 
 from tdmm_lm.codec import Codec
 from tdmm_lm.geometry.measure import from_features
-from tdmm_lm.geometry.solve import Solver
+from tdmm_lm.geometry.solve import Solver, together
 from tdmm_lm.motion import MotionClip
 from tdmm_lm.rigs import Rig
+
+PADDED = (32, 64, 96, 128)  # code frames to which windows are made longer, to be decoded together
 
 
 class _Windows:
@@ -34,6 +36,7 @@ class _Windows:
         self.inputs, self.outputs = inputs, outputs  # rows in and out of one code frame
         self.kept: Tensor | None = None
         self.done = 0  # code frames of `kept` that were given out
+        self.whole = True  # `kept` still begins where the motion does
         self.ended = False
 
     def add(self, rows: Tensor) -> None:
@@ -52,12 +55,18 @@ class _Windows:
         known = -(-len(self.kept) // self.inputs) if self.ended else len(self.kept) // self.inputs - self.after
         return max(0, known - self.done)
 
+    @property
+    def spare(self) -> tuple[bool, bool]:
+        """Whether anything may stand before and after ``kept`` without changing what is final."""
+        return not self.whole, not self.ended
+
     def final(self, made: Tensor) -> Tensor:
         """The new part of what the network says of ``kept``; what no later frame looks at is forgotten."""
         assert self.kept is not None
         ready = self.done + self.ready
         new = made[self.done * self.outputs : ready * self.outputs]
         spare = max(0, ready - self.before)
+        self.whole = self.whole and not spare
         self.kept, self.done = self.kept[spare * self.inputs :], ready - spare
         return new
 
@@ -132,17 +141,31 @@ class Decoding:
 
 @torch.no_grad()
 def decode(streams: Sequence[Decoding]) -> list[Float[np.ndarray, "frames features"]]:
-    """What has become final in each of some streams of one codec, those that look equally far in one batch."""
+    """What has become final in each of some streams of one codec, in as few batches as may be.
+
+    A window whose right edge is not the motion's end may be longer, and one whose left edge is not its beginning may
+    begin earlier: with whatever is put there, since the frames that are final do not look so far. So windows of
+    different lengths fit into one batch (`PADDED`).
+    """
     results = [np.zeros((0, stream.codec.features), np.float32) for stream in streams]
-    alike: dict[int, list[int]] = {}
+    batches: dict[int, list[tuple[int, Tensor, int]]] = {}  # length: (stream, window, code frames put before it)
     for i, stream in enumerate(streams):
-        if stream.ready and stream._windows.kept is not None:
-            alike.setdefault(len(stream._windows.kept), []).append(i)
-    for group in alike.values():
-        kept = [streams[i]._windows.kept for i in group]
-        made = streams[group[0]].codec.decode(torch.stack([codes for codes in kept if codes is not None]))
-        for i, rows in zip(group, made):
-            results[i] = streams[i]._windows.final(rows).numpy()
+        kept = stream._windows.kept
+        if not stream.ready or kept is None:
+            continue
+        before, after = stream._windows.spare
+        length = next((n for n in PADDED if n >= len(kept)), len(kept)) if before or after else len(kept)
+        missing = length - len(kept)
+        if after:
+            window, put = torch.cat([kept, kept[-1:].expand(missing, -1)]), 0
+        else:
+            window, put = torch.cat([kept[:1].expand(missing, -1), kept]), missing
+        batches.setdefault(length, []).append((i, window, put))
+    for batch in batches.values():
+        made = streams[batch[0][0]].codec.decode(torch.stack([window for _, window, _ in batch]))
+        for (i, _, put), rows in zip(batch, made):
+            windows = streams[i]._windows
+            results[i] = windows.final(rows[put * windows.outputs :]).numpy()
     return results
 
 
@@ -168,3 +191,16 @@ class Performing:
     def solved(self, rows: Float[np.ndarray, "frames features"]) -> MotionClip | None:
         """Decoded rows on the rig, going on where the last ones ended."""
         return self.solver(from_features(rows, self.fps)) if len(rows) else None
+
+
+def perform(streams: Sequence[Performing]) -> list[MotionClip | None]:
+    """What has become final in each of some streams of one codec: decoded and solved together where that may be."""
+    rows = decode([stream.decoding for stream in streams])
+    due = [i for i, row in enumerate(rows) if len(row)]
+    results: list[MotionClip | None] = [None] * len(streams)
+    if due:
+        geometry = from_features(np.concatenate([rows[i] for i in due]), streams[0].fps)
+        clips = together([streams[i].solver for i in due], geometry, [len(rows[i]) for i in due])
+        for i, clip in zip(due, clips):
+            results[i] = clip
+    return results

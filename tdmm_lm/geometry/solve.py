@@ -5,7 +5,7 @@ exactly; the previous frame's weights are a weak prior. On FLAME rigs jaw and ey
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -68,11 +68,36 @@ class Solver:
         return other
 
     def __call__(self, geometry: Geometry) -> MotionClip:
-        parts = self._weights(geometry)
+        return self._assembled(self._weights(geometry), geometry)
+
+    def _assembled(self, parts: dict[str, np.ndarray], geometry: Geometry) -> MotionClip:
         head = rotations.six_to_matrix(torch.from_numpy(geometry.head))
         parts["head"] = rotations.matrix_to_axis_angle(head).numpy()
         parts["translation"] = geometry.translation * self.rig.interocular
         return face.assemble(parts, fps=geometry.fps, rig=self.rig.name)
+
+
+def together(solvers: Sequence[Solver], geometry: Geometry, counts: Sequence[int]) -> list[MotionClip]:
+    """Several streams' next frames, which lie behind one another in ``geometry``, ``counts`` of each; what needs no
+    memory is computed for all of one rig at once."""
+    first, ends = solvers[0], np.cumsum(counts)
+    shapes = [solver._weights for solver in solvers if isinstance(solver._weights, _Shapes)]
+    if len(shapes) < len(solvers) or not all(each.basis is shapes[0].basis for each in shapes):
+        return [solver(_part(geometry, end - count, end)) for solver, count, end in zip(solvers, counts, ends)]
+    pull = shapes[0].pull(geometry)
+    solved = [each._solved(pull[end - count : end]) for each, count, end in zip(shapes, counts, ends)]
+    whole = first._assembled({"expression": np.concatenate(solved).astype(np.float32)}, geometry)
+    return [
+        MotionClip(whole.values[end - count : end], whole.fps, whole.modality, whole.rig)
+        for count, end in zip(counts, ends)
+    ]
+
+
+def _part(geometry: Geometry, start: int, end: int) -> Geometry:
+    part = slice(start, end)
+    return Geometry(
+        geometry.displacement[part], geometry.head[part], geometry.gaze[part], geometry.translation[part], geometry.fps
+    )
 
 
 def solve(geometry: Geometry, rig: Rig) -> MotionClip:
@@ -166,11 +191,14 @@ class _Shapes:
         assert np.linalg.eigvalsh(self.hessian)[0] > 0
 
     def __call__(self, geometry: Geometry) -> dict[str, np.ndarray]:
+        return {"expression": self._solved(self.pull(geometry)).astype(np.float32)}
+
+    def pull(self, geometry: Geometry) -> Float[np.ndarray, "frames n"]:
+        """The linear term of every frame's programme, without the previous frame's part."""
         target = geometry.displacement.astype(np.float64)
         pupils = list(measure.PUPILS)
         target[:, pupils] = aim(target[:, pupils], geometry.gaze, self.poles)
-        pull = target.reshape(len(target), -1) @ self.project - self.price
-        return {"expression": self._solved(pull).astype(np.float32)}
+        return target.reshape(len(target), -1) @ self.project - self.price
 
     def _solved(self, pull: Float[np.ndarray, "frames n"]) -> Float[np.ndarray, "frames n"]:
         result = pivoting.follow(self.hessian, pull, self.lower, self.upper, self.last, inertia=1 / STEP**2)

@@ -273,6 +273,8 @@ class Chat:
             async for made in stream:
                 seq += 1
                 await out.put(chunk(answer.index, {"motion": _delta(answer.name, seq, made)}))
+                if made.needed is not None:
+                    self.server.metrics.first_motion.observe(time.perf_counter() - made.needed)
             await finish(answer)
 
         async def finish(answer: Answer) -> None:
@@ -326,8 +328,11 @@ class Chat:
                 for answer in answers:
                     yield chunk(answer.index, {"role": "assistant", "content": ""})
             while made is not None:
-                yield made
-                made = await out.get()
+                ready = [made]  # what has come meanwhile goes out together
+                while (made := out.get_nowait() if not out.empty() else b"") and made is not None:
+                    ready.append(made)
+                yield b"".join(ready)
+                made = None if made is None else await out.get()
             await pumping
             if prepared.wants_usage:
                 yield event({**head, "choices": [], "usage": usage(used)})

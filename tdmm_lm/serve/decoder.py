@@ -7,6 +7,7 @@ the whole motion decodes to, up to rounding (`tdmm_lm.streaming`).
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
@@ -16,10 +17,12 @@ from jaxtyping import Float, Int
 
 from tdmm_lm import streaming
 from tdmm_lm.codec import Codec
+from tdmm_lm.motion import MotionClip
 from tdmm_lm.rigs import Rig
 
 RAMP = (5, 10, 20)  # code frames of the first chunks
 CHUNK = 25  # of all later ones
+AHEAD = 4  # times as large at most where codes come faster than motion plays: nobody waits, and fewer calls do it
 log = logging.getLogger(__name__)
 
 
@@ -30,6 +33,7 @@ class Chunk:
     start: int  # the first one's place in the motion, in frames
     codes: Int[np.ndarray, "n books"]
     values: Float[np.ndarray, "frames channels"]
+    needed: float | None = None  # of the first chunk: when the last code that it needs had come (`perf_counter`)
 
 
 class Stream:
@@ -42,7 +46,9 @@ class Stream:
         self._pushed: list[np.ndarray] = []  # guarded by the decoder's lock
         self._ended = self._closed = False
         self._codes: list[np.ndarray] = []  # taken, not yet given out
-        self._frames = self._chunks = 0
+        self._frames = self._chunks = self._came = 0
+        self._needed: float | None = None
+        self._opened = time.perf_counter()
 
     def push(self, codes: Int[np.ndarray, "n books"]) -> None:
         self._decoder._wake(self, codes)
@@ -65,17 +71,17 @@ class Stream:
         """Whether enough is final for the next chunk (in the decoder's thread)."""
         ready = self._performing.decoding.ready
         wanted = RAMP[self._chunks] if self._chunks < len(RAMP) else CHUNK
+        if self._chunks:  # half of what it is ahead of playing, so that a player never runs dry
+            seconds = max(time.perf_counter() - self._opened, 1e-3)
+            wanted *= max(1, min(AHEAD, int(self._came / seconds / self._decoder.codec.code_fps / 2)))
         return ready > 0 and (self._ended or ready >= wanted)
 
-    def _chunk(self, rows: Float[np.ndarray, "frames features"]) -> Chunk | None:
-        clip = self._performing.solved(rows)
-        if clip is None:
-            return None
+    def _chunk(self, clip: MotionClip) -> Chunk:
         codes = np.concatenate(self._codes)
         count = clip.frames // self._performing.decoding.codec.frames_per_code
         self._codes = [codes[count:]]
         start, self._frames, self._chunks = self._frames, self._frames + clip.frames, self._chunks + 1
-        return Chunk(start, codes[:count], clip.values)
+        return Chunk(start, codes[:count], clip.values, self._needed if start == 0 else None)
 
 
 class Decoder:
@@ -102,6 +108,10 @@ class Decoder:
 
     def _wake(self, stream: Stream, codes: np.ndarray | None) -> None:
         with self._changed:
+            stream._came += 0 if codes is None else len(codes)
+            enough = codes is None or stream._came >= RAMP[0] + self.codec.look_ahead[1]
+            if enough and stream._needed is None:
+                stream._needed = time.perf_counter()
             if codes is None:
                 stream._ended = True
             else:
@@ -137,13 +147,9 @@ class Decoder:
                 continue
             if stream._due():
                 due.append(stream)
-        rows = streaming.decode([stream._performing.decoding for stream in due])
+        clips = streaming.perform([stream._performing for stream in due])
         given: list[tuple[Stream, Chunk | BaseException | None]] = []
-        for stream, row in zip(due, rows):
-            given.append((stream, stream._chunk(row)))
-            if not stream._chunks or len(given) >= 4:  # what is done need not wait for all of the pass
-                self._give(given)
-                given = []
+        given += [(stream, stream._chunk(clip)) for stream, clip in zip(due, clips) if clip is not None]
         given += [(stream, None) for stream, _, ended in taken if ended]
         self._give(given)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -27,23 +28,22 @@ class Events(Response):
         super().__init__(None, 200, HEADERS)
         del self.headers["content-length"]
         self._events = events
+        self._begun = self._sending = False
+        self._since = time.monotonic()  # when the last bytes went out, or began to
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         writing = asyncio.create_task(self._write(send))
-        watching = asyncio.create_task(_gone(receive))
+        watching = [asyncio.create_task(_gone(receive)), asyncio.create_task(self._watch(send))]
         try:
-            await asyncio.wait({writing, watching}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({writing, *watching}, return_when=asyncio.FIRST_COMPLETED)
             if writing.done():
                 writing.result()
         finally:
-            for task in (writing, watching):
+            for task in (writing, *watching):
                 task.cancel()
-            await asyncio.gather(writing, watching, return_exceptions=True)
+            await asyncio.gather(writing, *watching, return_exceptions=True)
 
     async def _write(self, send: Any) -> None:
-        async def out(data: bytes, more: bool = True) -> None:
-            await asyncio.wait_for(send({"type": "http.response.body", "body": data, "more_body": more}), SEND_SECONDS)
-
         async with aclosing(self._events):
             following = asyncio.ensure_future(anext(self._events, None))
             try:
@@ -52,27 +52,40 @@ class Events(Response):
                 if following.done() and following.exception() is not None:
                     following.result()
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                self._begun = True
                 try:
-                    while True:
-                        done, _ = await asyncio.wait({following}, timeout=PING_SECONDS)
-                        if not done:
-                            await out(b": ping\n\n")
-                            continue
-                        if (made := following.result()) is None:
-                            break
-                        await out(made)
-                        following = asyncio.ensure_future(anext(self._events, None))
+                    made = await following
+                    while made is not None:
+                        await self._send(send, made)
+                        made = await anext(self._events, None)
                 except ApiError as error:
-                    await out(event(error.body()))
-                except (ConnectionError, TimeoutError):
-                    raise ConnectionError("the client took no bytes") from None
+                    await self._send(send, event(error.body()))
+                except ConnectionError:
+                    raise
                 except Exception:
                     log.exception("a streamed answer failed")
-                    await out(event(broken().body()))
+                    await self._send(send, event(broken().body()))
             finally:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
-        await out(b"", False)
+        self._begun = False
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send(self, send: Any, data: bytes) -> None:
+        self._since, self._sending = time.monotonic(), True
+        await send({"type": "http.response.body", "body": data, "more_body": True})
+        self._since, self._sending = time.monotonic(), False
+
+    async def _watch(self, send: Any) -> None:
+        """Tells proxies that we live; returns when the client has taken nothing for too long."""
+        while True:
+            await asyncio.sleep(PING_SECONDS / 2)
+            quiet = time.monotonic() - self._since
+            if self._sending and quiet > SEND_SECONDS:
+                log.warning("a client took no bytes for %.0f s and was given up", quiet)
+                return
+            if self._begun and not self._sending and quiet > PING_SECONDS:
+                await self._send(send, b": ping\n\n")
 
 
 async def _gone(receive: Any) -> None:

@@ -35,7 +35,7 @@ class TransformersEngine(Engine):
         spent = [0, 0, 0]
         async with self._turn:
             try:
-                form: Literal["text", "motion"] = options.form or await anyio.to_thread.run_sync(self._form, talk)
+                form = options.form if options.form else await anyio.to_thread.run_sync(self._form, talk)
                 for index in range(options.n):
                     async for piece in self._one(talk, options, form, index, seed + index):
                         if isinstance(piece, Used):

@@ -1,7 +1,9 @@
 """Room on the disk: what a key and all of them may store, counted where rows are written, so that no two servers that
 share a store can give the same room away twice."""
 
+import math
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from tdmm_lm.serve.tables import EXPORTS, FILES, MOTIONS, VIDEOS, Database
 
 BLOCK = 4096  # bytes that anything stored takes at least
 MIB = 1 << 20
+SMALL = 64 << 10  # bytes that are let in by a count that is
+COUNTED_SECONDS = 10.0  # old at most, where
+ROOM = 16 << 20  # would be left
 
 
 class Growth:
@@ -69,6 +74,7 @@ class Vault:
         self.database = Database(url or f"sqlite:///{self.disk.folder / 'store.sqlite'}")
         self.lock = threading.Lock()
         self.growing: Counter[str] = Counter()  # bytes of uploads in work, by owner
+        self._counted: dict[str | None, tuple[float, int]] = {}  # when, and bytes that an owner (None: all) had then
 
     @property
     def keep_seconds(self) -> int:
@@ -93,13 +99,28 @@ class Vault:
         """
         limits, gone = self.settings.limits, []
         for whose, most in ((owner, limits.disk_mb), (None, limits.disk_total_mb)):
-            over = _used(connection, whose) + count + BLOCK - most * MIB
+            if self._surely_fits(whose, count + BLOCK, most * MIB):
+                continue
+            used = _used(connection, whose)
+            self._counted[whose] = (time.monotonic(), used + count + BLOCK)
+            over = used + count + BLOCK - most * MIB
             if over > 0:
                 freed, paths = self._give_way(connection, whose, over)
                 if freed < over:
                     raise no_room() if whose is None else self.over_quota()
                 gone += paths
         return gone
+
+    def _surely_fits(self, whose: str | None, count: int, most: int) -> bool:
+        """Whether what was counted a moment ago leaves so much room that it need not be counted again.
+
+        Counting looks at every row; codes are small and come by the thousand.
+        """
+        when, used = self._counted.get(whose, (-math.inf, 0))
+        if count > SMALL or time.monotonic() - when > COUNTED_SECONDS or used + count > most - ROOM:
+            return False
+        self._counted[whose] = (when, used + count)
+        return True
 
     def _give_way(self, connection: Connection, owner: str | None, over: int) -> tuple[int, list[Path]]:
         query = select(EXPORTS.c.motion, EXPORTS.c.format, EXPORTS.c.bytes).where(~EXPORTS.c.kept)

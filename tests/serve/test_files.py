@@ -95,7 +95,7 @@ def test_content_is_never_a_page_of_ours_and_can_be_had_in_parts(client):
 
 @pytest.mark.parametrize(
     ("name", "kept"),
-    [("../../etc/passwd", "passwd"), ("C:\\x\\y.npz", "y.npz"), ("a\x07\u202eb.npz", "ab.npz"), ("é 漢.npz", "é 漢.npz"),
+    [("../../etc/passwd", "passwd"), ("C:\\x\\y.npz", "y.npz"), ("a\u202eb.npz", "ab.npz"), ("é 漢.npz", "é 漢.npz"),
      ("z" * 400 + ".npz", "z" * 251 + ".npz"), ("..", "..")],
 )
 def test_names_are_text_to_show_and_nothing_else(client, server, name, kept):
