@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint test-vllm test-browser nano compare wheel clean
+.PHONY: demo test lint test-vllm test-browser nano compare studio test-studio wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tdmm demo
@@ -26,6 +26,17 @@ test-vllm: $(VENV)/.dev .venv-vllm/.installed
 # GLB files in the Khronos validator and in three.js; needs node, npm and Chromium.
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/e2e/glb
+
+# The page that `tdmm serve` shows: needs node and npm, copies a few modules of three.js beside it.
+studio: serve/web/vendor/three.module.js
+
+serve/web/vendor/three.module.js: serve/web/package.json serve/web/vendor.mjs
+	cd serve/web && npm install --no-package-lock --no-audit --no-fund --silent
+	cd serve/web && node vendor.mjs && rm -rf node_modules
+
+# The page against a real server in a headless Chromium, with pictures; $STUDIO_URL names a server that runs already.
+test-studio: $(VENV)/.dev studio
+	$(BIN)/python -m pytest tests/serve/test_web.py tests/e2e/studio
 
 nano: $(VENV)/.dev
 	bash recipes/nano.sh

@@ -210,10 +210,11 @@ def serve(
     """The OpenAI-compatible endpoint."""
     from tdmm_lm import bundle, config
     from tdmm_lm.serve import launch
+    from tdmm_lm.serve.settings import Settings
 
     if recipe is not None and "=" in recipe.name and not recipe.exists():  # no recipe, a change alone
         recipe, changes = None, [str(recipe), *(changes or [])]
-    launch.run(config.load(launch.Settings, recipe or bundle.path("serve/transformers.yaml"), changes))
+    launch.run(config.load(Settings, recipe or bundle.path("serve/transformers.yaml"), changes))
 
 
 @app.command(epilog="Example: `tdmm bench head`")

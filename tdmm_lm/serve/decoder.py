@@ -43,19 +43,26 @@ class Stream:
         self._decoder, self._performing = decoder, performing
         self._loop = asyncio.get_running_loop()
         self._made: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue()
+        self._opened = time.perf_counter()
+        self._ahead = decoder.codec.look_ahead[1]
+        self._came = self._asked = self._calls = 0  # code frames that came, that were given to decode; how often
+        self._needed: float | None = None  # when the last code that the first chunk needs had come
         self._pushed: list[np.ndarray] = []  # guarded by the decoder's lock
         self._ended = self._closed = False
-        self._codes: list[np.ndarray] = []  # taken, not yet given out
-        self._frames = self._chunks = self._came = 0
-        self._needed: float | None = None
-        self._opened = time.perf_counter()
+        self._codes: list[np.ndarray] = []  # in the decoder's thread: taken, not yet given out
+        self._frames = 0
 
     def push(self, codes: Int[np.ndarray, "n books"]) -> None:
-        self._decoder._wake(self, codes)
+        with self._decoder._changed:
+            self._pushed.append(codes)
+        self._came += len(codes)
+        if self._came - self._ahead - self._asked >= self._wanted():
+            self._ask(self._came - self._ahead)
 
     def end(self) -> None:
         """No more codes will come: what waits for later ones is decoded too."""
-        self._decoder._wake(self, None)
+        self._ended = True
+        self._ask(self._came)
 
     def close(self) -> None:
         """Forget the stream: nothing more is decoded for it."""
@@ -67,20 +74,25 @@ class Stream:
                 raise made
             yield made
 
-    def _due(self) -> bool:
-        """Whether enough is final for the next chunk (in the decoder's thread)."""
-        ready = self._performing.decoding.ready
-        wanted = RAMP[self._chunks] if self._chunks < len(RAMP) else CHUNK
-        if self._chunks:  # half of what it is ahead of playing, so that a player never runs dry
-            seconds = max(time.perf_counter() - self._opened, 1e-3)
-            wanted *= max(1, min(AHEAD, int(self._came / seconds / self._decoder.codec.code_fps / 2)))
-        return ready > 0 and (self._ended or ready >= wanted)
+    def _wanted(self) -> int:
+        """Code frames of the next chunk."""
+        if not self._calls:
+            return RAMP[0]
+        # half of what the codes are ahead of playing, so that a player never runs dry
+        faster = self._came / max(time.perf_counter() - self._opened, 1e-3) / self._decoder.codec.code_fps / 2
+        return (RAMP[self._calls] if self._calls < len(RAMP) else CHUNK) * max(1, min(AHEAD, int(faster)))
+
+    def _ask(self, until: int) -> None:
+        self._asked, self._calls = until, self._calls + 1
+        if self._needed is None:
+            self._needed = time.perf_counter()
+        self._decoder._wake(self)
 
     def _chunk(self, clip: MotionClip) -> Chunk:
         codes = np.concatenate(self._codes)
         count = clip.frames // self._performing.decoding.codec.frames_per_code
         self._codes = [codes[count:]]
-        start, self._frames, self._chunks = self._frames, self._frames + clip.frames, self._chunks + 1
+        start, self._frames = self._frames, self._frames + clip.frames
         return Chunk(start, codes[:count], clip.values, self._needed if start == 0 else None)
 
 
@@ -106,16 +118,8 @@ class Decoder:
             self._changed.notify()
         self._thread.join(10)
 
-    def _wake(self, stream: Stream, codes: np.ndarray | None) -> None:
+    def _wake(self, stream: Stream) -> None:
         with self._changed:
-            stream._came += 0 if codes is None else len(codes)
-            enough = codes is None or stream._came >= RAMP[0] + self.codec.look_ahead[1]
-            if enough and stream._needed is None:
-                stream._needed = time.perf_counter()
-            if codes is None:
-                stream._ended = True
-            else:
-                stream._pushed.append(codes)
             self._waiting[stream] = None
             self._changed.notify()
 
@@ -142,11 +146,9 @@ class Decoder:
                     stream._codes.append(codes)
                 if ended:
                     decoding.end()
+                due.append(stream)
             except ValueError as error:  # codes that the codec does not have
                 self._give([(stream, error)])
-                continue
-            if stream._due():
-                due.append(stream)
         clips = streaming.perform([stream._performing for stream in due])
         given: list[tuple[Stream, Chunk | BaseException | None]] = []
         given += [(stream, stream._chunk(clip)) for stream, clip in zip(due, clips) if clip is not None]

@@ -25,6 +25,8 @@ from tdmm_lm.serve.settings import Limits
 ANYONE = "anyone"
 OPEN = ("/health", "/ready", "/version", "/openapi.json", "/docs")  # no key; nor do the pages of the studio need one
 UPLOADS = ("/v1/files", "/v1/videos")  # their bodies are counted where they are written
+OTHER_MB = 1  # a body to what is none of /v1, which needs no key and takes no body
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 BODY_SECONDS = 60.0  # between two pieces of a body
 LINKED = re.compile(r"/v1/(motions|files|videos)/")
 GIVEN_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -45,8 +47,17 @@ class Keys:
         digest, found = hashlib.sha256(given.encode("utf-8", "surrogateescape")).digest(), None
         for known in self._digests:  # all of them, so that the time tells nothing
             if hmac.compare_digest(digest, known):
-                found = f"key-{known.hex()[:16]}"
+                found = _named(known)
         return found
+
+
+    def known(self, owner: str | None) -> bool:
+        """Whether an owner's key still opens the server."""
+        return any(owner == _named(digest) for digest in self._digests)
+
+
+def _named(digest: bytes) -> str:
+    return f"key-{digest.hex()[:16]}"
 
 
 class Allowance:
@@ -135,6 +146,8 @@ class Guard:
             except ApiError as error:
                 await _refuse(error, told, counted)
             except (ConnectionError, asyncio.CancelledError):
+                if not counted["started"]:
+                    counted["status"] = 499  # nobody was answered: the client went
                 raise
             except Exception:
                 log.exception("a request failed", extra={"request_id": request_id})
@@ -145,7 +158,7 @@ class Guard:
                 self.allowance.leave(owner)
             route = getattr(scope.get("route"), "path", None) or "other"
             seconds = time.perf_counter() - begun
-            method = scope["method"] if len(scope["method"]) < 8 else "?"
+            method = scope["method"] if scope["method"] in METHODS else "?"  # a label that clients choose must end
             self.metrics.request(method, route, counted["status"], seconds)
             log.info(
                 "request", extra={
@@ -163,6 +176,7 @@ class Guard:
         owner = self.keys.owner(given.strip()) if scheme.lower() == "bearer" else None
         if owner is None and scope["method"] in ("GET", "HEAD") and LINKED.match(path):
             owner = links.owner_of(self.secret, path, dict(parse_qsl(scope["query_string"].decode("latin-1"))))
+            owner = owner if self.keys.known(owner) else None  # a key that was withdrawn takes its links with it
         if owner is None:
             told = "Incorrect API key provided." if given else "No API key provided; send `Authorization: Bearer KEY`."
             raise ApiError(401, told, code="invalid_api_key")
@@ -174,7 +188,8 @@ class Guard:
         An upload is handed on piece by piece; any other body is gathered first, so that no route sees half of one.
         """
         upload = path.rstrip("/") in UPLOADS
-        most = (self.limits.file_mb + 1 if upload else self.limits.body_mb) << 20
+        large = self.limits.body_mb if path.startswith("/v1/") else min(OTHER_MB, self.limits.body_mb)
+        most = (self.limits.file_mb + 1 if upload else large) << 20
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared[:20]) > most:
             raise ApiError(

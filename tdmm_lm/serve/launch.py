@@ -58,7 +58,10 @@ def assemble(settings: Settings) -> Server:
     inside = folder / grown[MODALITY].codec
     codec_folder = inside if inside.is_dir() else bundle.path(f"tokenizers/{MODALITY}")
     vocab.match(grown, MODALITY, codec.weights_sha256(codec_folder), str(codec_folder))
-    place = Path(settings.store) if settings.store else Path(tempfile.mkdtemp(prefix="tdmm-serve-"))
+    temporary = None
+    if settings.store is None:
+        temporary = tempfile.TemporaryDirectory(prefix="tdmm-serve-", ignore_cleanup_errors=True)
+    place = Path(settings.store or temporary.name)  # type: ignore[union-attr]
     place.mkdir(parents=True, exist_ok=True)
     scratch = place / "scratch"
     scratch.mkdir(exist_ok=True)
@@ -75,6 +78,7 @@ def assemble(settings: Settings) -> Server:
         keys=Keys(keys),
         metrics=Metrics(settings.model_name),
         weights=codec.weights_sha256(codec_folder),
+        temporary=temporary,
     )
 
 

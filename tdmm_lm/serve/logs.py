@@ -4,8 +4,10 @@ import json
 import logging
 import sys
 import time
+import traceback
 
 FIELDS = ("request_id", "owner", "method", "route", "status", "ms", "bytes_in", "bytes_out")
+FRAMES = 12  # of a traceback, the innermost
 
 
 class Lines(logging.Formatter):
@@ -18,8 +20,20 @@ class Lines(logging.Formatter):
         }
         line |= {name: record.__dict__[name] for name in FIELDS if name in record.__dict__}
         if record.exc_info and record.exc_info[0] is not None:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = told(record.exc_info[1])
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def told(error: BaseException | None) -> list[str]:
+    """An exception and what caused it: kinds and places, without messages, which may quote what a client sent."""
+    said: list[str] = []
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        said.append(type(error).__name__)
+        said += [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)[-FRAMES:]]
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return said
 
 
 def to_stderr(level: int = logging.INFO) -> None:

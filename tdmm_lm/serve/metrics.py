@@ -26,7 +26,8 @@ class Metrics:
             return kind(name, about, labels, registry=self.registry, **more)
 
         by_model = ("model_name",)
-        self.running = made(Gauge, "vllm:num_requests_running", "Chat requests in work.", by_model).labels(**self._model)
+        running = made(Gauge, "vllm:num_requests_running", "Chat requests in work.", by_model)
+        self.running = running.labels(**self._model)
         self.first = made(
             Histogram, "vllm:time_to_first_token_seconds", "To the first piece.", by_model, buckets=SECONDS
         ).labels(**self._model)

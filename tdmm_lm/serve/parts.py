@@ -26,7 +26,7 @@ MOTION_PARTS = ("file", "motion_url", "video_url")
 TEXT_PARTS = ("text", "input_text", "output_text")
 KNOWN = ", ".join(("text", *MOTION_PARTS))
 MOST_PARTS = 16  # motions in one request
-LINK = re.compile(r"(?:\]\()?\S*?(?:/v1/motions/|motion://)((?:motion|file)-[0-9a-f]{32})(?:\.\w+)?[^\s)]*\)?")
+LINK = re.compile(r"(?:/v1/motions/|motion://)((?:motion|file)-[0-9a-f]{32})[^\s)]*\)?")  # what stands before: _begin
 CACHED = 512  # codes of files seen last
 BYTES = 2**20
 UNSUPPORTED = "unsupported_modality"
@@ -60,7 +60,7 @@ class Parts:
             given = body.get(key)
             if not isinstance(given, str):
                 raise ApiError(400, f"{param}: expected a string, got {type(given).__name__}.", param=param)
-            if (link := LINK.fullmatch(given)) and kind != "file":
+            if kind != "file" and len(given) <= fetching.LONGEST and (link := LINK.search(given)):
                 return await self._stored(link[1], param, owner)
             name = str(body.get("filename") or ("video.mp4" if kind == "video_url" else "motion"))[:200]
             return await self._given(given, name, param, may_fetch=kind != "file")
@@ -74,18 +74,27 @@ class Parts:
         """Text in which the first link to each stored motion became its tokens and its other links went.
 
         What a client writes as if it were one of the model's own tokens is taken apart, but for whole motions.
+
+        Raises:
+            ApiError: 400 for a motion with codes that the model does not have, 404 for a link to none.
         """
         pieces = []
         seen: set[str] = set()
         position = 0
         for match in LINK.finditer(text):
-            pieces.append(plain(text[position : match.start()], place))
+            pieces.append(self._words(text[position : _begin(text, position, match.start())], place))
             position = match.end()
             if match[1] not in seen:
                 seen.add(match[1])
                 pieces.append(vocab.text(await self._stored(match[1], place, owner)))
-        pieces.append(plain(text[position:], place))
+        pieces.append(self._words(text[position:], place))
         return " ".join(" ".join(pieces).split()) if seen else pieces[0]
+
+    def _words(self, text: str, place: str) -> str:
+        try:
+            return plain(text, self.server.engine.vocab)
+        except ValueError as error:
+            raise ApiError(400, f"{place}: {error}", param=place, code="unknown_codes") from None
 
     async def _stored(self, name: Any, param: str, owner: str) -> Int[np.ndarray, "frames books"]:
         store = self.server.store
@@ -136,11 +145,18 @@ class Parts:
         return self._seen[key]
 
 
-def plain(text: str, place: str) -> str:
+def _begin(text: str, start: int, end: int) -> int:
+    """Where the word begins that ends at ``end``: a link's scheme, host and Markdown, but nothing before ``start``."""
+    while end > start and not text[end - 1].isspace():
+        end -= 1
+    return end
+
+
+def plain(text: str, grown: vocab.MotionVocab) -> str:
     """A client's words: tokens of the model's own are taken apart, whole motions ``<|face|>...<|/face|>`` stay.
 
     Raises:
-        ApiError: 400 for a motion that is cut or mixed.
+        ValueError: a motion of a kind, or with codes, that the model does not have.
     """
     if "<|" not in text:
         return text
@@ -148,9 +164,14 @@ def plain(text: str, place: str) -> str:
         pieces = vocab.split(text)
     except ValueError:
         return text.replace("<|", "< |")
-    return "".join(
-        piece.replace("<|", "< |") if isinstance(piece, str) else vocab.text(piece[1], piece[0]) for piece in pieces
-    )
+    said = []
+    for piece in pieces:
+        if isinstance(piece, str):
+            said.append(piece.replace("<|", "< |"))
+        else:
+            vocab.ids(piece[1], grown, piece[0])  # a spelled token that the model lacks would reach it as letters
+            said.append(vocab.text(piece[1], piece[0]))
+    return "".join(said)
 
 
 def _decoded(given: str, param: str, most: int) -> bytes:

@@ -1,6 +1,7 @@
 """What the routes share: settings, store, workers, engine and decoder, and the steps that need several of them."""
 
 
+import tempfile
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,7 @@ class Server:
     metrics: Metrics
     weights: str  # SHA-256 of the codec's
     guard: Guard | None = None
+    temporary: tempfile.TemporaryDirectory[str] | None = None  # the store's folder where it ends with the server
     _others: dict[str, Rig] = field(default_factory=dict)
 
     @property
@@ -113,7 +115,11 @@ class Server:
             ApiError: as the engine's.
         """
         seconds = None if frames is None else frames / self.codec.code_fps
-        talk = [{"role": "user", "content": tasks.timed(plain(prompt, "prompt"), seconds)}]
+        try:
+            words = plain(prompt, self.engine.vocab)
+        except ValueError as error:
+            raise ApiError(400, f"prompt: {error}", param="prompt", code="unknown_codes") from None
+        talk = [{"role": "user", "content": tasks.timed(words, seconds)}]
         options = Options(form="motion", frames=frames, seed=seed, stream=False, salt=self.salt(owner))
         codes: list[np.ndarray] = []
         cut = False

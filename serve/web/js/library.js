@@ -1,6 +1,6 @@
 // The motions that the page knows: made here, dropped here, or kept on the server from before.
 import { json } from "./api.js";
-import { floats, Motion } from "./motion.js";
+import { floats, Motion, spelled } from "./motion.js";
 
 export class Library extends EventTarget {
   #motions = [];
@@ -31,7 +31,7 @@ export class Library extends EventTarget {
   async load(motion) {
     if (motion.frames || !motion.complete) return motion;
     motion.loading ??= json(`motions/${motion.id}/frames`).then((told) => {
-      Object.assign(motion, { fps: told.fps, rig: told.rig ?? motion.rig, channels: told.channels });
+      Object.assign(motion, { fps: told.fps, rig: told.rig ?? motion.rig, channels: told.channels.map(spelled) });
       motion.append(floats(told.data));
     }).finally(() => { motion.loading = null; });
     await motion.loading;

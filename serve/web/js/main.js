@@ -67,7 +67,6 @@ async function show(motion, slot, asked = false) {
     const figure = stage && (await cast(motion, RESTING, (share) => note(share === null ? "Loading the mesh…" : `Loading the mesh: ${Math.round(100 * share)} %`)));
     if (turn !== casting[slot]) return figure?.dispose();
     if (stage) note(figure ? "" : "The motion is shown when it has arrived whole.");
-    if (stage && !slots.a === (slot === "a")) return;
     stage?.set(slot, figure, motion);
     if (slot === "b" && !slots.a) stage?.set("a", null, null);
     timeline.differences = null;
@@ -217,6 +216,7 @@ async function enter() {
 
 $("key").value = key();
 $("key").addEventListener("change", () => { remember($("key").value.trim()); enter(); });
+library.dispatchEvent(new Event("change"));
 enter();
 // What the tests look at.
 globalThis.studio = { slots, playhead, library, stage };

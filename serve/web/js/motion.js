@@ -1,14 +1,16 @@
 // A motion in the page: rows of channels at a rate, and its codes; it may still be arriving.
 
-const POSE = { head: "root", neck: "neck", jaw: "jaw", left_eye: "left_eye", right_eye: "right_eye", translation: "translation" };
-const AXES = { x: 0, y: 1, z: 2, 0: 0, 1: 1, 2: 2 };
+/** Pose channels under one spelling (`head_x`), however a server writes them (`head.0`, `eyes.3`). */
+export function spelled(name) {
+  const eyes = /^eyes[._]([0-5])$/.exec(name);
+  if (eyes) return `${eyes[1] < 3 ? "left" : "right"}_eye_${"xyz"[eyes[1] % 3]}`;
+  return name.replace(/^(head|neck|jaw|left_eye|right_eye|translation)[._]([012xyz])$/, (_, part, axis) => `${part}_${"xyz"[axis] ?? axis}`);
+}
 
 /** What a channel drives: {joint, axis} of a turn or of the translation, or null where it is an expression. */
 export function pose(name) {
-  const match = /^(head|neck|jaw|left_eye|right_eye|translation)[._]([xyz012])$/.exec(name) ?? /^(eyes)[._]([0-5])$/.exec(name);
-  if (!match) return null;
-  if (match[1] === "eyes") return { joint: match[2] < 3 ? "left_eye" : "right_eye", axis: match[2] % 3 };
-  return { joint: POSE[match[1]], axis: AXES[match[2]] };
+  const match = /^(head|neck|jaw|left_eye|right_eye|translation)_([xyz])$/.exec(name);
+  return match && { joint: match[1] === "head" ? "root" : match[1], axis: "xyz".indexOf(match[2]) };
 }
 
 export function floats(base64) {
@@ -20,7 +22,7 @@ export function floats(base64) {
 export class Motion extends EventTarget {
   constructor({ id, label, rig = "", fps = 25, channels = [] }) {
     super();
-    Object.assign(this, { id, label, rig, fps, channels, about: null, complete: false, frames: 0, codes: [], body: false });
+    Object.assign(this, { id, label, rig, fps, channels: channels.map(spelled), about: null, complete: false, frames: 0, codes: [], body: false });
     this.data = new Float32Array(0);
   }
 
@@ -60,9 +62,9 @@ export class Motion extends EventTarget {
     return out;
   }
 
-  /** The expression channels that move most, by name. */
+  /** The expressions that move most, by name: [[name] or [left, right], ...]. */
   busiest(count) {
-    const width = this.channels.length, spans = [];
+    const width = this.channels.length, spans = new Map();
     this.channels.forEach((name, k) => {
       if (pose(name)) return;
       let low = Infinity, high = -Infinity;
@@ -71,9 +73,10 @@ export class Motion extends EventTarget {
         if (value < low) low = value;
         if (value > high) high = value;
       }
-      spans.push([high - low, name]);
+      const pair = name.replace(/(Left|Right)$/, ""), known = spans.get(pair) ?? { span: 0, names: [] };
+      spans.set(pair, { span: Math.max(known.span, high - low), names: [...known.names, name] });
     });
-    return spans.sort((p, q) => q[0] - p[0]).slice(0, count).filter(([span]) => span > 1e-3).map(([, name]) => name);
+    return [...spans.values()].sort((p, q) => q.span - p.span).slice(0, count).filter(({ span }) => span > 1e-3).map(({ names }) => names);
   }
 
   curve(name) {

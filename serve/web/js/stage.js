@@ -17,6 +17,7 @@ export class Stage extends EventTarget {
     this.renderer.setPixelRatio(Math.min(devicePixelRatio || 1, 1.5));
     this.renderer.toneMapping = THREE.NeutralToneMapping;
     this.renderer.autoClear = false;
+    this.renderer.setClearColor(0x000000, 0); // the sky is the page's
     this.controls = new OrbitControls(this.#camera, canvas);
     this.controls.enableDamping = false;
     this.controls.addEventListener("change", () => this.ask());
@@ -114,7 +115,7 @@ export class Stage extends EventTarget {
 
   #far(tall, wide) {
     const half = Math.tan((this.#camera.fov * Math.PI) / 360);
-    return 0.5 * wide + (1.28 * Math.max(tall, (1.15 * wide) / this.#camera.aspect)) / (2 * half);
+    return 0.5 * wide + (1.2 * Math.max(tall, (1.15 * wide) / this.#camera.aspect)) / (2 * half);
   }
 
   /** Orbit by radians and zoom by a factor, for keys. */
@@ -170,11 +171,11 @@ export class Stage extends EventTarget {
 
 function scene(figure) {
   const made = new THREE.Scene();
-  const key = new THREE.DirectionalLight(0xfff4e8, 2.1), fill = new THREE.DirectionalLight(0xdfeaff, 0.7), rim = new THREE.DirectionalLight(0xffffff, 0.9);
+  const key = new THREE.DirectionalLight(0xfff4e8, 1.9), fill = new THREE.DirectionalLight(0xe6eeff, 1.1), rim = new THREE.DirectionalLight(0xffffff, 0.9);
   key.position.set(0.7, 0.9, 1.2);
-  fill.position.set(-1, 0.1, 0.9);
+  fill.position.set(-1, -0.1, 0.9);
   rim.position.set(-0.4, 0.8, -1.2);
-  made.add(new THREE.HemisphereLight(0xf2f6fa, 0x6b6259, 1.1), key, fill, rim, figure.object);
+  made.add(new THREE.HemisphereLight(0xf2f6fa, 0x9a8c80, 1.35), key, fill, rim, figure.object);
   return made;
 }
 

@@ -4,7 +4,7 @@ import { $, css, fitted, h } from "./dom.js";
 
 const MOST_CURVES = 6;
 const SERIES = { light: ["#0b6580", "#8a3ea8", "#2f7d32", "#b0481a", "#3a55b4", "#96690a"], dark: ["#63c4de", "#cf9be6", "#86cf8a", "#f0a061", "#9db1f5", "#e2c05c"] };
-const TURNS = ["head_x", "head_y", "head_z"], TURN_WORDS = ["nod", "turn", "tilt"];
+const TURNS = ["head_x", "head_y", "head_z"], TURN_WORDS = ["nod", "turn", "tilt"], TURN_INKS = ["#d0463b", "#3f9b4b", "#4a7fd6"];
 
 /** A colour a code: neighbours in number are far apart in hue. */
 export const colour = (code) => `hsl(${((code * 137.508) % 360).toFixed(1)} ${48 + (code % 3) * 9}% ${46 + (code % 5) * 5}%)`;
@@ -66,9 +66,12 @@ export class Timeline {
     if (!lead?.frames) return [];
     const busy = lead.busiest(this.box.clientWidth < 700 ? 4 : MOST_CURVES);
     if (lead.complete) this.#kept = busy;
-    else this.#kept = [...this.#kept.filter((name) => busy.includes(name)), ...busy.filter((name) => !this.#kept.includes(name))];
-    const rows = this.#kept.map((name) => ({ kind: "curve", name, label: name, height: 19 }));
-    if (TURNS.some((name) => lead.channels.includes(name))) rows.push({ kind: "head", label: "head, degrees", height: 38 });
+    else { // what arrives may change their order; rows stay where they are while they are among the busiest
+      const among = (all, one) => all.some(([name]) => name === one[0]);
+      this.#kept = [...this.#kept.filter((one) => among(busy, one)), ...busy.filter((one) => !among(this.#kept, one))];
+    }
+    const rows = this.#kept.map((names) => ({ kind: "curve", names, label: names.length > 1 ? names[0].replace(/(Left|Right)$/, "") : names[0], height: 21 }));
+    if (TURNS.some((name) => lead.channels.includes(name))) rows.push({ kind: "head", label: "head, degrees", height: 40 });
     if (a && b) rows.push({ kind: "difference", label: "A − B, mm mean", height: 30 });
     for (const [slot, motion] of [["a", a], ["b", b]]) if (motion?.codes.length) rows.push({ kind: "codes", slot, label: `codes ${slot.toUpperCase()}`, height: 17 });
     return rows;
@@ -82,7 +85,10 @@ export class Timeline {
     this.plot.style.height = `${top}px`;
     $("rows").replaceChildren(...rows.map((row) => {
       row.value = h("i");
-      const line = h("div", {}, h("span", { title: row.label }, row.label), row.value);
+      const name = h("span", { title: row.names?.join(", ") ?? row.label });
+      if (row.kind !== "head") name.append(row.label);
+      else name.append(...TURN_WORDS.flatMap((word, axis) => { const one = h("em", {}, word); one.style.color = TURN_INKS[axis]; return [one, axis < 2 ? " " : " °"]; }));
+      const line = h("div", {}, name, row.value);
       line.style.height = `${row.height}px`;
       return line;
     }));
@@ -104,11 +110,10 @@ export class Timeline {
         const motion = this.#motions[row.slot];
         stripe(context, motion.codes, 0, row.top + 2, (motion.seconds / this.seconds) * width, row.height - 4);
       } else if (row.kind === "curve") {
-        row.curves = [[a ?? b, row.name, series[(k - 1) % series.length], !a], ...(a && b ? [[b, row.name, series[(k - 1) % series.length], true]] : [])]
-          .map(([motion, name, ink, dashed]) => ({ motion, values: motion.curve(name), ink, dashed })).filter((curve) => curve.values);
-        this.#curves(context, row, x, 0, 1);
+        row.curves = [a, b].filter(Boolean).flatMap((motion) => row.names.map((name, side) => ({ motion, name, values: motion.curve(name), ink: series[(k - 1) % series.length], dashed: motion === b && Boolean(a), faint: side > 0 })))
+          .filter((curve) => curve.values);
       } else if (row.kind === "head") {
-        row.curves = [a, b].filter(Boolean).flatMap((motion) => TURNS.map((name, axis) => ({ motion, values: motion.curve(name)?.map((r) => (r * 180) / Math.PI), ink: ["#d0463b", "#3f9b4b", "#4a7fd6"][axis], dashed: motion === b && Boolean(a) })))
+        row.curves = [a, b].filter(Boolean).flatMap((motion) => TURNS.map((name, axis) => ({ motion, values: motion.curve(name)?.map((r) => (r * 180) / Math.PI), ink: TURN_INKS[axis], dashed: motion === b && Boolean(a) })))
           .filter((curve) => curve.values);
         const most = Math.max(5, ...row.curves.map(({ values }) => values.reduce((high, v) => Math.max(high, Math.abs(v)), 0)));
         this.#curves(context, row, x, -most, most);
@@ -119,6 +124,10 @@ export class Timeline {
         if (values) this.#curves(context, row, x, 0, Math.max(0.1, ...values));
       }
     });
+    const curves = rows.filter((row) => row.kind === "curve"), peak = (row) => Math.max(...row.curves.map(({ values }) => values.reduce((high, v) => Math.max(high, v), 0)));
+    const dip = (row) => Math.min(...row.curves.map(({ values }) => values.reduce((low, v) => Math.min(low, v), 0)));
+    const high = Math.max(0.2, ...curves.map(peak)), low = Math.min(0, ...curves.map(dip)); // one scale, so that rows compare
+    for (const row of curves) this.#curves(context, row, x, low, high);
     this.#move();
   }
 
@@ -134,7 +143,8 @@ export class Timeline {
     const y = (value) => row.top + row.height - 2 - ((Math.min(Math.max(value, low), high) - low) / (high - low)) * (row.height - 4);
     context.strokeStyle = css("--line");
     context.beginPath(); context.moveTo(0, y(0) + 0.5); context.lineTo(x(this.seconds), y(0) + 0.5); context.stroke();
-    for (const { motion, values, ink, dashed, filled } of row.curves) {
+    for (const { motion, values, ink, dashed, filled, faint } of row.curves.toReversed()) {
+      context.globalAlpha = faint ? 0.45 : 1;
       context.strokeStyle = context.fillStyle = ink;
       context.lineWidth = dashed ? 1.2 : 1.5;
       context.setLineDash(dashed ? [3, 3] : []);
@@ -145,6 +155,7 @@ export class Timeline {
         context.lineTo(x((values.length - 1) / motion.fps), y(0)); context.lineTo(x(0), y(0));
         context.globalAlpha = 0.2; context.fill(); context.globalAlpha = 1;
       }
+      context.globalAlpha = 1;
       context.setLineDash([]);
       context.lineWidth = 1;
     }
@@ -189,7 +200,7 @@ export class Timeline {
     if (row.kind === "codes") parts.push(`code ${[this.#code(row.slot, seconds)].flat().join(" ")}`);
     else for (const [k, { values, motion }] of (row.curves ?? []).entries()) {
       const value = values[Math.min(Math.floor(seconds * motion.fps), values.length - 1)];
-      if (value !== undefined) parts.push(row.kind === "head" ? `${TURN_WORDS[k % 3]} ${value.toFixed(1)}°` : `${value.toFixed(2)}`);
+      if (value !== undefined) parts.push(row.kind === "head" ? `${TURN_WORDS[k % 3]} ${value.toFixed(1)}°` : `${motion === this.#motions.b ? "B " : ""}${/(Left|Right)$/.exec(row.curves[k].name ?? "")?.[0].toLowerCase() ?? ""} ${value.toFixed(2)}`.trim());
     }
     this.tip.textContent = parts.join(" · ");
     this.tip.style.left = `${Math.min(Math.max(event.clientX - box.left - 40, 0), Math.max(0, box.width - this.tip.offsetWidth))}px`;
