@@ -115,6 +115,7 @@ class Decoder(nn.Module):
         """`forward` where a code is a frame and nothing is learnt."""
         y = self.first.rows(z)
         for block in self.blocks:
+            assert isinstance(block, Block)
             y = block.rows(y)
         straight = functional.linear(z, self.line.weight.flatten(1), self.line.bias)
         return straight + self.last.rows(functional.silu(y))

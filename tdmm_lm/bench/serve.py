@@ -2,8 +2,8 @@
 
     tdmm bench serve
 
-Both sides get the same requests, streamed motions of 125 frames, in rounds that take turns, so that a busy machine slows
-both; `tdmm_lm.bench.traffic` has the servers and the client, each a process of its own.
+Both sides get the same requests, streamed motions of 125 frames, in rounds that take turns, so that a busy machine
+slows both; `tdmm_lm.bench.traffic` has the servers and the client, each a process of its own.
 """
 
 import multiprocessing
@@ -67,7 +67,7 @@ def measured(
     """Closed-loop rounds, the lag of first motion at 8 at once as buckets, and the rate and rounds of Poisson arrivals.
 
     Raises:
-        RuntimeError: vLLM does not answer with `TOKENS` tokens.
+        RuntimeError: vLLM does not answer with `TOKENS` tokens, or all requests of a round failed.
     """
     settings = config.load(Settings, bundle.path(RECIPE))
     grown = vocab.load(Path(settings.lm) if settings.lm else bundle.path("assets/lm"))
@@ -78,8 +78,10 @@ def measured(
         url, before = stack.engine if way == "direct" else stack.gateway, stack.cpu()
         done = client.submit(send, Load(url, stack.key, bodies, many, arrivals, warm)).result()
         used = {name: seconds - before[name] for name, seconds in stack.cpu().items()} | done.cpu
+        if not len(done.whole):
+            raise RuntimeError(f"bench serve: {way}: expected answers, got none: {done.why}")
         say(f"{way}, {many or 'arrivals'}: {len(done.whole) / done.wall:.1f} requests/s, latency "
-            f"{1000 * np.median(done.whole):.0f} ms, failed {done.failed}")
+            f"{1000 * np.median(done.whole):.0f} ms, failed {done.failed} {done.why}")
         return replace(done, cpu={name: seconds / (count + warm) for name, seconds in used.items()})
 
     _checked(stack, body("direct", next(numbers), settings.model_name, grown))

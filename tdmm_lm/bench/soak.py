@@ -36,9 +36,9 @@ MB = 1 << 20
 
 
 def run(minutes: float = MINUTES) -> dict[str, dict[str, Any]]:
-    """``soak_failed``: requests that did not end as they should; ``soak_rss_growth_mb``: what the gateway's process holds
-    in the last minute beyond what it held in the second (medians), ``soak_pss_growth_mb`` with shared memory divided;
-    ``soak_open_files_growth`` likewise; ``soak_left_running``: chat requests in work after all were answered.
+    """``soak_failed``: requests that did not end as they should; ``soak_rss_growth_mb``: what the gateway's process
+    holds in the last minute beyond what it held in the second (medians), ``soak_pss_growth_mb`` with shared memory
+    divided; ``soak_open_files_growth`` likewise; ``soak_left_running``: chat requests in work after all were answered.
     """
     with started() as stack, tempfile.TemporaryDirectory(prefix="tdmm-soak-") as folder:
         path = Path(folder) / "talking.npz"
@@ -236,7 +236,7 @@ def held(process: int) -> tuple[float, float, float]:
 
 
 def ends(when: np.ndarray, values: np.ndarray, seconds: float) -> tuple[float, float]:
-    """Medians in the second minute and in the last one; of what takes under five minutes, in its second and last fifth."""
+    """Medians in the second minute and in the last one; in the second and last fifth of what is shorter."""
     span = min(60.0, seconds / 5)
     first, last = (when >= span) & (when < 2 * span), when >= seconds - span
     return float(np.median(values[first])), float(np.median(values[last]))

@@ -1,8 +1,8 @@
 """The servers of `tdmm bench serve` and `tdmm bench soak`, and a client that sends them requests by the hundred.
 
 `tdmm serve` starts a vLLM of its own whose port and key nobody else knows. To ask the very same vLLM without the
-gateway too, it is started here as `tdmm_lm.serve.supervise` would with the recipe's settings, and the gateway, a process
-of its own, is given its address (``backend=url``).
+gateway too, it is started here as `tdmm_lm.serve.supervise` would with the recipe's settings, and the gateway, a
+process of its own, is given its address (``backend=url``).
 """
 
 import asyncio
@@ -187,6 +187,7 @@ class Round:
     whole: Float[np.ndarray, " requests"]
     gaps: Float[np.ndarray, " gaps"]  # between chunks, of all requests
     failed: int
+    why: str  # the first one failed
     bytes: int
     cpu: dict[str, float] = field(default_factory=dict)  # seconds, by process
 
@@ -205,7 +206,7 @@ def send(load: Load) -> Round:
 
 async def _sent(load: Load) -> Round:
     firsts, wholes, gaps = list[float](), list[float](), list[float]()
-    failed = size = 0
+    failed, size, why = 0, 0, ""
     headers = {"authorization": f"Bearer {load.key}", "content-type": "application/json"}
     timeout = aiohttp.ClientTimeout(total=300)
     async with aiohttp.ClientSession(
@@ -213,7 +214,7 @@ async def _sent(load: Load) -> Round:
     ) as session:
 
         async def ask(data: bytes, due: float) -> None:
-            nonlocal failed, size
+            nonlocal failed, size, why
             first, before, last, counted = 0.0, 0.0, b"", 0
             try:
                 async with session.post(f"{load.url}/chat/completions", data=data) as response:
@@ -226,10 +227,11 @@ async def _sent(load: Load) -> Round:
                         first, last, counted = first or now, piece, counted + len(piece)
                     now = time.perf_counter()
                     good = response.status == 200 and (b"[DONE]" in last[-20:] or b'"usage"' in last[-400:])
-            except (aiohttp.ClientError, TimeoutError):
-                good = False
+                    told = f"{response.status} {last[-200:].decode('utf-8', 'replace')}"
+            except (aiohttp.ClientError, TimeoutError) as error:
+                good, told = False, repr(error)
             if not good:
-                failed += 1
+                failed, why = failed + 1, why or told
                 return
             firsts.append(first - due)
             wholes.append(now - due)
@@ -248,7 +250,7 @@ async def _sent(load: Load) -> Round:
             await asyncio.gather(*(some(waiting) for _ in range(many)))
 
         await together(load.bodies[: load.warm], load.concurrency or 8)
-        firsts, wholes, gaps, failed, size = [], [], [], 0, 0
+        firsts, wholes, gaps, failed, size, why = [], [], [], 0, 0, ""
         begun = time.perf_counter()
         if load.arrivals is None:
             await together(load.bodies[load.warm :], load.concurrency)
@@ -256,4 +258,4 @@ async def _sent(load: Load) -> Round:
             due = begun + load.arrivals
             await asyncio.gather(*(at(data, float(t)) for data, t in zip(load.bodies[load.warm :], due, strict=True)))
         wall = time.perf_counter() - begun
-    return Round(wall, np.array(firsts), np.array(wholes), np.array(gaps), failed, size)
+    return Round(wall, np.array(firsts), np.array(wholes), np.array(gaps), failed, why, size)

@@ -4,6 +4,8 @@ Models and chat completions are here; files, motions, videos and the studio page
 answer that is no success has OpenAI's shape.
 """
 
+import asyncio
+import logging
 import time
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,6 +28,7 @@ from tdmm_lm.serve.parts import unless_gone
 from tdmm_lm.serve.requests import REFUSALS, ChatRequest
 from tdmm_lm.serve.server import Server
 
+log = logging.getLogger(__name__)
 ABOUT = "Motion in and out of a language model, in OpenAI's shapes; `docs/serving.md` of tdmm_lm says what is ours."
 
 
@@ -40,9 +43,11 @@ def create(server: Server) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> Any:
-        await server.engine.start()
+        server.workers.start()
+        starting = asyncio.create_task(_started(server))
         jobs.start()
         yield
+        starting.cancel()
         await jobs.close()
         await server.engine.close()
         await server.workers.close()
@@ -134,6 +139,16 @@ def create(server: Server) -> FastAPI:
     if server.settings.web:
         app.include_router(web.router(server))
     return app
+
+
+async def _started(server: Server) -> None:
+    """The engine made ready beside the routes, which say 503 until it is; without one the server ends."""
+    try:
+        await server.engine.start()
+    except (RuntimeError, ValueError, OSError) as error:
+        log.error("the engine could not be started: %s", error)
+        server.failed = str(error)
+        server.end()
 
 
 class _Handed:

@@ -172,7 +172,7 @@ class Guard:
         """Raises ApiError 401 where a key is wanted and none that is known came."""
         if not self.keys or path in self.open or not (path.startswith("/v1") or path == "/metrics"):
             return ANYONE
-        scheme, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        scheme, _, given = headers.get(b"authorization", b"").decode("utf-8", "surrogateescape").partition(" ")
         owner = self.keys.owner(given.strip()) if scheme.lower() == "bearer" else None
         if owner is None and scope["method"] in ("GET", "HEAD") and LINKED.match(path):
             owner = links.owner_of(self.secret, path, dict(parse_qsl(scope["query_string"].decode("latin-1"))))

@@ -117,7 +117,7 @@ def run(settings: Settings) -> None:
     """Serve until interrupted.
 
     Raises:
-        ValueError: the port is taken, or what `assemble` says.
+        ValueError: the port is taken, the engine could not be started, or what `assemble` says.
     """
     logs.to_stderr()
     server = assemble(settings)
@@ -130,7 +130,11 @@ def run(settings: Settings) -> None:
         timeout_keep_alive=15, h11_max_incomplete_event_size=64 << 10, lifespan="on",
     )
     log.info("listening on http://%s:%d", settings.host, listener.getsockname()[1])
-    Draining(config, server).run(sockets=[listener])
+    serving = Draining(config, server)
+    server.end = lambda: setattr(serving, "should_exit", True)
+    serving.run(sockets=[listener])
+    if server.failed:
+        raise ValueError(server.failed)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 
 import tempfile
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,8 @@ class Server:
     metrics: Metrics
     weights: str  # SHA-256 of the codec's
     guard: Guard | None = None
+    failed: str | None = None  # why the engine could not be started
+    end: Callable[[], None] = lambda: None  # ends the process that serves
     temporary: tempfile.TemporaryDirectory[str] | None = None  # the store's folder where it ends with the server
     _others: dict[str, Rig] = field(default_factory=dict)
 

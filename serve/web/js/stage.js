@@ -171,7 +171,7 @@ export class Stage extends EventTarget {
 
 function scene(figure) {
   const made = new THREE.Scene();
-  const key = new THREE.DirectionalLight(0xfff4e8, 1.9), fill = new THREE.DirectionalLight(0xe6eeff, 1.1), rim = new THREE.DirectionalLight(0xffffff, 0.9);
+  const key = new THREE.DirectionalLight(0xfff4e8, 1.9), fill = new THREE.DirectionalLight(0xe6eeff, 1.1), rim = new THREE.DirectionalLight(0xffffff, 0.5);
   key.position.set(0.7, 0.9, 1.2);
   fill.position.set(-1, -0.1, 0.9);
   rim.position.set(-0.4, 0.8, -1.2);
@@ -184,7 +184,7 @@ function axes(figure) {
   for (let v = 0; v < points.length; v += 3) box.expandByPoint(new THREE.Vector3(points[v], points[v + 1], points[v + 2]));
   const tall = box.getSize(new THREE.Vector3()).y, made = new THREE.AxesHelper(0.62 * tall);
   made.material.depthTest = false;
-  made.material.linewidth = 2;
+  made.setColors(0xd0463b, 0x3f9b4b, 0x4a7fd6); // as the timeline's nod, turn and tilt
   made.renderOrder = 9;
   if (figure.bones) made.position.copy(box.getCenter(new THREE.Vector3())).sub(figure.bones.get("root").rest);
   figure.root.add(made);

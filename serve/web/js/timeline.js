@@ -20,7 +20,8 @@ function stripe(context, codes, left, top, width, height) {
     const books = Array.isArray(code) ? code : [code], tall = height / books.length;
     books.forEach((one, book) => {
       context.fillStyle = colour(one);
-      context.fillRect(left + f * each, top + book * tall, Math.max(each - (each > 4 ? 0.75 : 0), 0.75), tall);
+      const from = each > 4 ? Math.round(f * each) : f * each, to = each > 4 ? Math.round((f + 1) * each) - 1 : (f + 1) * each;
+      context.fillRect(left + from, top + book * tall, Math.max(to - from, 0.75), tall);
     });
   });
 }

@@ -19,7 +19,8 @@ export function transport(playhead) {
     scrub.max = playhead.frames - 1;
     scrub.value = frame;
     scrub.setAttribute("aria-valuetext", `frame ${frame}`);
-    $("clock").textContent = empty ? "0.00 s" : `${Math.min(playhead.seconds, playhead.last).toFixed(2)} s · frame ${frame} / ${playhead.frames - 1}`;
+    $("clock").firstChild.data = `${Math.min(playhead.seconds, playhead.last).toFixed(2)} s`;
+    $("clock").lastChild.textContent = empty ? "" : ` · frame ${frame} / ${playhead.frames - 1}`;
   });
   const pace = (by) => {
     speed.selectedIndex = Math.min(Math.max(speed.selectedIndex + by, 0), speed.options.length - 1);

@@ -20,7 +20,7 @@ export function words(error) {
     case 413: return { title: "That is too large for this server.", text: said, wait: null };
     case 415: case 422: return { title: "That file could not be read.", text: said, wait: null };
     case 429: return { title: "Too many requests.", text: said, wait: error.wait ?? 5 };
-    case 503: return { title: "The server is busy.", text: said, wait: error.wait ?? 2 };
+    case 503: return { title: error.wait ? "The server is busy." : "The server cannot do that.", text: said, wait: error.wait };
     case 507: return { title: "Your space on the server is full.", text: said, wait: null };
   }
   if (error.status >= 500) return { title: `The server had an error (${error.status}).`, text: said, wait: error.wait };

@@ -1,15 +1,26 @@
-// The studio as a user meets it: node scenes.mjs URL FOLDER CHROMIUM SAMPLE. Prints as JSON what every scene saw.
+// The studio as a user meets it: node scenes.mjs URL FOLDER CHROMIUM FACE BODY [KEY]. Prints as JSON what every scene saw.
 import { open } from "./browser.mjs";
 
-const [url, folder, chromium, sample] = process.argv.slice(2);
+const [url, folder, chromium, sample, body, key] = process.argv.slice(2);
 const it = await open(url, folder, chromium), { page } = it, seen = {};
 const SHOWN = "studio.stage.has('a') && studio.slots.a?.complete && studio.slots.a.frames > 0";
 const wide = { width: 1360, height: 820 };
 
 const scenes = {
-  async first() { // a prompt becomes a motion that plays
+  async locked() { // a server with keys: it says so, and the key opens it
     await page.setViewport(wide);
-    await it.enter();
+    if (!key) return await it.enter();
+    await page.goto(url, { waitUntil: "load" });
+    await it.wait("document.querySelector('#notices .fault')");
+    const saw = { notice: await it.text("notices"), focus: await page.evaluate("document.activeElement.id") };
+    await page.type("#key", key);
+    await page.keyboard.press("Enter");
+    await it.wait("!document.getElementById('model').disabled && studio.stage.has('a')");
+    saw.after = await it.text("notices");
+    saw.kept = await page.evaluate("[Object.values(sessionStorage), Object.values(localStorage), document.cookie]");
+    return saw;
+  },
+  async first() { // a prompt becomes a motion that plays
     await it.picture("rest");
     await it.type("seconds", "4");
     await it.type("seed", "3");
@@ -59,7 +70,7 @@ const scenes = {
     await page.select("#pick-b", "1");
     await it.wait("studio.stage.has('b')");
     await page.select("#heat", "other");
-    await it.still(2);
+    await it.still(0.64);
     await page.click("#reset");
     await it.rest(600);
     await it.picture("compare");
@@ -93,12 +104,26 @@ const scenes = {
     await it.wait("studio.slots.a?.label.endsWith('.npz') && studio.slots.a.frames > 0 && studio.stage.has('a')");
     const saw = { chip: await it.text("chips"), frames: await page.evaluate("studio.slots.a.frames") };
     await page.select("#form", "text");
-    await page.type("#prompt", "what does she do?");
+    await page.type("#prompt", "describe this motion");
     await page.click("#send");
     await it.wait("document.getElementById('turns').getAttribute('aria-busy') === 'false' && document.querySelector('#turns .turn:last-child .small')");
     saw.answer = await page.$eval("#turns .turn:last-child", (turn) => turn.innerText);
     saw.part = JSON.parse(it.sent.filter(({ url }) => url.endsWith("/chat/completions")).at(-1).body).messages.at(-1).content;
     await page.select("#form", "");
+    return saw;
+  },
+  async body() { // a body plays its own GLB
+    await (await page.$("#file")).uploadFile(body);
+    await it.wait("studio.slots.a?.body && studio.slots.a.frames > 0 && studio.stage.motion('a') === studio.slots.a");
+    await it.still(0.5);
+    await it.picture("body");
+    await page.select("#heat", "neutral"); await it.rest(600);
+    const saw = { most: await page.evaluate("studio.stage.most"), chip: await it.text("chips"), note: await it.text("stage-note"), notice: await it.text("notices") };
+    await it.picture("body_heat");
+    await page.select("#heat", "");
+    await page.$$eval("#chips button", (all) => all.forEach((one) => one.click()));
+    await page.select("#pick-a", "1");
+    await it.wait("!studio.slots.a.body && studio.stage.motion('a') === studio.slots.a");
     return saw;
   },
   async dark() {
@@ -108,11 +133,6 @@ const scenes = {
     const saw = await page.evaluate("getComputedStyle(document.body).backgroundColor");
     await page.click("#theme");
     return saw;
-  },
-  async hostile() { // text stays text
-    await it.type("seconds", "1");
-    await it.ask("<img src=x onerror=alert(1)> smiles");
-    return { images: await page.$$eval("img, iframe", (all) => all.length), shown: (await it.text("turns")).includes("<img src=x onerror=alert(1)>") };
   },
   async reachable() { // every control by the tab key, with a focus that shows
     const wanted = await page.evaluate(() => [...document.querySelectorAll("button, select, input, textarea, [tabindex='0']")].filter((one) => one.checkVisibility() && !one.disabled && one.tabIndex >= 0 && one.id).map((one) => one.id));
@@ -152,6 +172,11 @@ const scenes = {
     await it.rest();
     saw.after = { prompt: await page.$eval("#prompt", (prompt) => prompt.value), faults: (await page.$$("#turns .fault")).length };
     return saw;
+  },
+  async hostile() { // text stays text
+    await it.type("seconds", "1");
+    await it.ask("<img src=x onerror=alert(1)> smiles");
+    return { images: await page.$$eval("img, iframe", (all) => all.length), shown: (await it.text("turns")).includes("<img src=x onerror=alert(1)>") };
   },
   async webcam() { // a fake camera: recorded, sent, and read or refused in words
     await page.click("#webcam");
