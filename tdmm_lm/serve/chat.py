@@ -14,7 +14,7 @@ import numpy as np
 from tdmm_lm.lm import tasks, vocab
 from tdmm_lm.motion import face
 from tdmm_lm.rigs import Rig
-from tdmm_lm.serve import parts
+from tdmm_lm.serve import long, parts
 from tdmm_lm.serve.decoder import Chunk, Stream
 from tdmm_lm.serve.engine import Ended, Moved, Options, Piece, Said, Used
 from tdmm_lm.serve.errors import ApiError, busy
@@ -185,7 +185,8 @@ class Chat:
     async def _pieces(self, prepared: Prepared) -> AsyncGenerator[Piece, None]:
         """The engine's pieces, counted and timed."""
         metrics, begun, first = self.server.metrics, time.perf_counter(), True
-        async with aclosing(self.server.engine.answer(prepared.messages, prepared.options)) as pieces:
+        told = long.answer(self.server.engine, prepared.messages, prepared.options, self.server.codec.code_fps)
+        async with aclosing(told) as pieces:
             async for piece in pieces:
                 if first:
                     metrics.first.observe(time.perf_counter() - begun)

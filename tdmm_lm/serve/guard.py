@@ -25,6 +25,7 @@ from tdmm_lm.serve.settings import Limits
 ANYONE = "anyone"
 OPEN = ("/health", "/ready", "/version", "/openapi.json", "/docs")  # no key; nor do the pages of the studio need one
 UPLOADS = ("/v1/files", "/v1/videos")  # their bodies are counted where they are written
+OURS = (b"x-request-id", b"x-content-type-options")
 OTHER_MB = 1  # a body to what is none of /v1, which needs no key and takes no body
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 BODY_SECONDS = 60.0  # between two pieces of a body
@@ -123,9 +124,9 @@ class Guard:
         async def told(message: Any) -> None:
             if message["type"] == "http.response.start":
                 counted["status"], counted["started"] = message["status"], True
+                of_theirs = [header for header in message.get("headers", ()) if header[0] not in OURS]
                 message = {**message, "headers": [
-                    *message.get("headers", ()), (b"x-request-id", request_id.encode()),
-                    (b"x-content-type-options", b"nosniff"),
+                    *of_theirs, (b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")
                 ]}
             else:
                 counted["out"] += len(message.get("body", b""))

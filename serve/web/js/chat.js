@@ -149,7 +149,7 @@ export class Chat {
     };
     motion.addEventListener("more", () => requestAnimationFrame(draw));
     motion.addEventListener("broken", () => { size.textContent += " · broken off"; });
-    requestAnimationFrame(draw);
+    new ResizeObserver(draw).observe(codes);
     card.motion = motion;
     return card;
   }

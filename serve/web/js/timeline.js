@@ -26,6 +26,8 @@ function stripe(context, codes, left, top, width, height) {
   });
 }
 
+const shown = (value) => value.toFixed(2).replace(/^-0\.00$/, "0.00");
+
 export class Timeline {
   #rows = []; #asked = false; #motions = { a: null, b: null }; #kept = [];
 
@@ -104,7 +106,7 @@ export class Timeline {
       context.strokeStyle = line;
       context.beginPath(); context.moveTo(at, 14); context.lineTo(at, top); context.stroke();
       context.fillStyle = quiet;
-      context.fillText(`${+(k * step).toFixed(1)}`, Math.min(at + 3, width - 18), 11);
+      if (at < width - 20) context.fillText(`${+(k * step).toFixed(1)}`, at + 3, 11);
     }
     rows.forEach((row, k) => {
       if (row.kind === "codes") {
@@ -168,8 +170,8 @@ export class Timeline {
     if (this.seconds) this.cursor.style.transform = `translateX(${(((seconds + this.#half()) / this.seconds) * width).toFixed(1)}px)`;
     for (const row of this.#rows) {
       const lead = row.curves?.[0];
-      if (lead && row.kind !== "head") row.value.textContent = (lead.values[Math.min(Math.round(seconds * lead.motion.fps), lead.values.length - 1)] ?? 0).toFixed(2);
-      else if (lead) row.value.textContent = row.curves.slice(0, 3).map(({ values, motion }) => Math.round(values[Math.min(Math.round(seconds * motion.fps), values.length - 1)] ?? 0)).join(" ");
+      if (lead && row.kind !== "head") row.value.textContent = shown(lead.values[Math.min(Math.round(seconds * lead.motion.fps), lead.values.length - 1)] ?? 0);
+      else if (lead) row.value.textContent = row.curves.slice(0, 3).map(({ values, motion }) => Math.round(values[Math.min(Math.round(seconds * motion.fps), values.length - 1)] ?? 0) || 0).join(" ");
       else if (row.kind === "codes") row.value.textContent = [this.#code(row.slot, seconds)].flat().join(" ");
     }
     this.box.setAttribute("aria-valuemax", playhead.last.toFixed(2));

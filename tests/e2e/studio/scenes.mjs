@@ -99,7 +99,7 @@ const scenes = {
     return saw;
   },
   async dropped() { // a file is seen at once, and can be asked about
-    await page.evaluate("studio.playhead.pause()");
+    await it.enter(); // a new conversation; the key and the motions are still there
     await (await page.$("#file")).uploadFile(sample);
     await it.wait("studio.slots.a?.label.endsWith('.npz') && studio.slots.a.frames > 0 && studio.stage.has('a')");
     const saw = { chip: await it.text("chips"), frames: await page.evaluate("studio.slots.a.frames") };

@@ -47,7 +47,8 @@ def installed(folder: Path, marker: str, *more: list[str]) -> None:
 @pytest.fixture(scope="module")
 def tools() -> tuple[str, str]:
     """Node and Chromium, with the page's three.js and the tests' puppeteer."""
-    node, chromium = shutil.which("node"), os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    node, found = shutil.which("node"), next(filter(None, map(shutil.which, BROWSERS)), None)
+    chromium = os.environ.get("CHROMIUM") or found
     if node is None or shutil.which("npm") is None or chromium is None:
         pytest.skip("needs node, npm and Chromium (apt-get install nodejs npm chromium)")
     installed(HERE, "node_modules/puppeteer-core")
@@ -154,7 +155,7 @@ def test_a_prompt_becomes_a_motion_that_plays(seen):
     told = seen["first"]
     assert told["playing"]
     assert told["frames"] == told["codes"] == 100
-    assert 0 < told["partly"], "frames were there before the whole motion was"
+    assert told["partly"] > 0, "frames were there before the whole motion was"
     assert told["drawn"] > 3
     assert "codes A" in told["rows"]
     assert told["prompt"] == ""
@@ -260,12 +261,5 @@ def test_the_picture_shows_a_face(played):
     skin = (red > green + 15) & (green > blue)
     assert 0.05 < skin.mean() < 0.5
     assert np.abs(picture(folder, "rest")[100:560, 400:] - stage).mean() > 1
-    assert seen_dark(folder) < 60 < seen_light(folder)
-
-
-def seen_dark(folder: Path) -> float:
-    return float(picture(folder, "dark")[-40:, :300].mean())
-
-
-def seen_light(folder: Path) -> float:
-    return float(picture(folder, "light")[-40:, :300].mean())
+    dark, light = (picture(folder, name)[-40:, :300].mean() for name in ("dark", "light"))
+    assert dark < 60 < light
