@@ -43,11 +43,11 @@ def run(minutes: float = MINUTES) -> dict[str, dict[str, Any]]:
     with started() as stack, tempfile.TemporaryDirectory(prefix="tdmm-soak-") as folder:
         path = Path(folder) / "talking.npz"
         npz.write(talking(3.0), path)
-        return uvloop.run(_soaked(Soak(stack, path.read_bytes()), 60 * minutes))
+        return uvloop.run(_soaked(stack, path.read_bytes(), 60 * minutes))
 
 
 class Soak:
-    """A client, and what has come of its requests."""
+    """A client, made in the loop that it runs in, and what has come of its requests."""
 
     def __init__(self, stack: Stack, file: bytes) -> None:
         self.stack, self.file = stack, file
@@ -148,7 +148,8 @@ def _user(text: str) -> dict[str, Any]:
     return {"role": "user", "content": text}
 
 
-async def _soaked(soak: Soak, seconds: float) -> dict[str, dict[str, Any]]:
+async def _soaked(stack: Stack, file: bytes, seconds: float) -> dict[str, dict[str, Any]]:
+    soak = Soak(stack, file)
     async with soak.session:
         capacity = await _most(soak, min(30.0, seconds / 4))
         rate = SHARE * capacity

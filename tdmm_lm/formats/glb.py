@@ -101,7 +101,8 @@ def _body(clip: MotionClip, rig: Rig, all_shapes: bool) -> _Body:
         basis = rig.arrays.shapedirs_expression
         rest, skin = rig.joints(clip.shape), rig.arrays.weights
         turns = np.stack([face.part(clip, group)[:, at : at + 3] for group, at in TURNS.values()], 1)
-        moving = np.einsum("jv,vce,fe->fjc", rig.arrays.J_regressor, basis, expression)  # joints follow expressions
+        carried = np.tensordot(rig.arrays.J_regressor, basis, 1)  # (j, c, e)
+        moving = np.einsum("jce,fe->fjc", carried, expression)  # joints follow expressions
     else:
         with torch.no_grad():
             width = clip.values.shape[1]

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tdmm_lm.lm import tasks, vocab
-from tdmm_lm.motion import face
-from tdmm_lm.rigs import Rig
-from tdmm_lm.serve import long, parts
+from tdmm_lm.serve import exports, long, parts
 from tdmm_lm.serve.decoder import Chunk, Stream
 from tdmm_lm.serve.engine import Ended, Moved, Options, Piece, Said, Used
 from tdmm_lm.serve.errors import ApiError, busy
@@ -351,14 +349,8 @@ class Chat:
             "id": answer.name, "seq": 0, "codec": "face", "rig": prepared.rig, "fps": self.server.codec.fps
         }
         if prepared.stream_frames:
-            opening["channels"] = channels(self.server.decoder.rigs[prepared.rig])
+            opening["channels"] = exports.channels("face", self.server.decoder.rigs[prepared.rig])
         return opening
-
-
-def channels(rig: Rig) -> list[str]:
-    """The names of a face clip's numbers on a rig, in their order: expressions, then `tdmm_lm.motion.face.POSE`."""
-    pose = [f"{name}.{axis}" for name, size in face.POSE.items() for axis in range(size)]
-    return [*rig.expressions, *pose]
 
 
 def _delta(name: str, seq: int, made: Chunk) -> dict[str, Any]:

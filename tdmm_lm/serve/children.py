@@ -31,7 +31,8 @@ MOST_HEADER = 4 << 20  # bytes of an answer's JSON, which unfolds to some twenty
 MOST_LINE = 600  # characters of an error
 PRELOADED = (  # what is not there is left out: a package of an extra, say
     "torch", "scipy.spatial.transform", "scipy.sparse", "av", "pymotion.io.bvh", "mediapipe.tasks.python.vision",
-    "tdmm_lm.geometry.solve", "tdmm_lm.render.mesh", "tdmm_lm.render.skeleton", "tdmm_lm.serve.reading",
+    "tdmm_lm.codec.vq", "tdmm_lm.geometry.solve", "tdmm_lm.render.mesh", "tdmm_lm.render.skeleton",
+    "tdmm_lm.serve.reading", "tdmm_lm.serve.exports:warm",
 )
 NO_MEMORY = ("can't allocate memory", "bad_alloc", "start new thread")  # how libraries say that memory is out
 BEGUN, PROGRESS, RESULT, ERROR = b"b", b"p", b"r", b"e"
@@ -162,8 +163,12 @@ def template(control_number: int, folder: str) -> None:
 
 
 def _imported(name: str) -> None:
+    """A module, or ``module:function``, which is called."""
     with contextlib.suppress(Exception):  # where a call needs it, the child says what is wrong
-        importlib.import_module(name)
+        module, _, function = name.partition(":")
+        found = importlib.import_module(module)
+        if function:
+            getattr(found, function)()
 
 
 def _kill(pid: int) -> None:

@@ -8,10 +8,12 @@ import dataclasses
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int
 
 from tdmm_lm import codec, config, formats, rigs, video
@@ -36,6 +38,25 @@ def channels(modality: str, rig: rigs.Rig | None) -> list[str]:
     return [*POSE_CHANNELS[-3:], *turns]
 
 
+@lru_cache(8)
+def _rig(name: str) -> rigs.Rig:
+    return rigs.load(name)
+
+
+@lru_cache(2)
+def _codec(folder: Path) -> codec.Codec:
+    return codec.load(folder)
+
+
+def warm() -> None:
+    """What most calls need, made once in the template that children are forked from."""
+    from tdmm_lm.geometry import solve
+
+    torch.set_num_threads(1)
+    for name in ("head",):
+        solve.Solver(_rig(name))
+
+
 def decoded(
     clip: Path | None, codes: Int[np.ndarray, "n books"] | None, codec_folder: Path | None, rig: rigs.Rig | None
 ) -> MotionClip:
@@ -44,7 +65,7 @@ def decoded(
         return npz.read(clip)
     if codes is None or codec_folder is None:
         raise ValueError("motion: expected a clip, or codes and the codec that made them.")
-    return codec.detokenize(codec.load(codec_folder), codes, rig)
+    return codec.detokenize(_codec(codec_folder), codes, rig)
 
 
 def export(source: dict[str, Any], rig: str | None, target: Path) -> Made:
@@ -81,7 +102,7 @@ def pictures(
 
 def at_rest(rig: str, target: Path) -> Made:
     """A rig that does nothing, with all that it could do."""
-    driven = rigs.load(rig)
+    driven = _rig(rig)
     still = np.zeros((1, len(driven.expressions) + face.POSE_CHANNELS), np.float32)
     with _room() as made:
         formats.write(MotionClip(still, face.CODE_FPS, "face", driven.name), target, rig=driven)
@@ -95,13 +116,13 @@ def _posed(source: dict[str, Any], rig: str | None, wanted: str | None) -> tuple
         return decoded(source["clip"], source["codes"], source["codec"], None), None
     if wanted is not None and source["clip"] is None:
         rig, wanted = wanted, None  # codes are of no rig: they are decoded for the one that is wanted
-    driven = rigs.load(rig)
+    driven = _rig(rig)
     # an imported rig may be called otherwise where it was made than it is here
     clip = dataclasses.replace(decoded(source["clip"], source["codes"], source["codec"], driven), rig=driven.name)
     if wanted is not None and wanted != rig:
         from tdmm_lm.geometry import solve
 
-        target = rigs.load(wanted)
+        target = _rig(wanted)
         clip, _ = solve.retarget(clip, driven, target)
         driven = target
     return clip, driven
