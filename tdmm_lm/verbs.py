@@ -313,7 +313,10 @@ def bench(name: str) -> str:
     """A benchmark's figures as JSON; in a checkout they are kept."""
     from tdmm_lm import report
 
-    figures = config.find("bench", name).run()
+    module = config.find("bench", name)
+    if "run" not in vars(module):
+        raise ValueError(f"{name}: expected a benchmark, got a part of one.")
+    figures = module.run()
     made = report.report(name, settings={}, figures=figures)
     text = json.dumps(made, indent=2)
     kept = bundle.PACKAGE.parent / "eval" / "bench"

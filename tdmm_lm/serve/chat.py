@@ -264,6 +264,7 @@ class Chat:
         answers = [Answer(index) for index in range(prepared.options.n)]
         streams: dict[int, Stream] = {}
         tasks_: list[asyncio.Task[None]] = []
+        keeping: dict[int, asyncio.Task[Motion | None]] = {}
         used = Used(0, 0, 0)
 
         async def motion(answer: Answer, stream: Stream) -> None:
@@ -277,7 +278,7 @@ class Chat:
             await finish(answer)
 
         async def finish(answer: Answer) -> None:
-            if kept := await self._keep(answer, prepared):
+            if kept := await (keeping.pop(answer.index, None) or self._keep(answer, prepared)):
                 delta = {"content": self._links(kept, prepared), "motion": self._described(kept, prepared)}
                 await out.put(chunk(answer.index, delta))
             await out.put(chunk(answer.index, {}, answer.reason))
@@ -308,7 +309,8 @@ class Chat:
                             delta = {"id": answer.name, "frame_start": done, "codes": piece.codes.tolist()}
                             await out.put(chunk(answer.index, {"motion": delta}))
                     elif answer.index in streams:
-                        streams[answer.index].end()
+                        streams[answer.index].end()  # while the rest is decoded, the motion is stored
+                        keeping[answer.index] = asyncio.create_task(self._keep(answer, prepared))
                     else:
                         await finish(answer)
             await asyncio.gather(*tasks_)

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ from tdmm_lm.serve.store import Store
 from tdmm_lm.serve.workers import Workers
 
 MODALITY = "face"
+SWITCH_SECONDS = 0.001  # that the loop keeps the interpreter at most while the decoder waits for it
 READINESS_SECONDS = 1.0  # between /ready falling and the end of accepting, for balancers to see it
 log = logging.getLogger(__name__)
 
@@ -107,7 +109,8 @@ class Draining(uvicorn.Server):
         guard.draining = True
         log.info("draining: %d requests in work", guard.working)
         until = time.monotonic() + seconds
-        await asyncio.sleep(min(READINESS_SECONDS, seconds))
+        await asyncio.sleep(min(SWITCH_SECONDS = 0.001  # that the loop keeps the interpreter at most while the decoder waits for it
+READINESS_SECONDS, seconds))
         while guard.working and time.monotonic() < until:
             await asyncio.sleep(0.05)
         self.should_exit = True
@@ -120,6 +123,7 @@ def run(settings: Settings) -> None:
         ValueError: the port is taken, the engine could not be started, or what `assemble` says.
     """
     logs.to_stderr()
+    sys.setswitchinterval(SWITCH_SECONDS)
     server = assemble(settings)
     listener = listen(settings.host, settings.port)
     if settings.host not in ("127.0.0.1", "localhost", "::1") and not server.keys:
