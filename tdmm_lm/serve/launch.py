@@ -109,8 +109,7 @@ class Draining(uvicorn.Server):
         guard.draining = True
         log.info("draining: %d requests in work", guard.working)
         until = time.monotonic() + seconds
-        await asyncio.sleep(min(SWITCH_SECONDS = 0.001  # that the loop keeps the interpreter at most while the decoder waits for it
-READINESS_SECONDS, seconds))
+        await asyncio.sleep(min(READINESS_SECONDS, seconds))
         while guard.working and time.monotonic() < until:
             await asyncio.sleep(0.05)
         self.should_exit = True

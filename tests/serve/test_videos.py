@@ -173,13 +173,6 @@ def test_a_motion_that_went_before_it_was_drawn_fails_its_video(tmp_path):
     assert (shown["status"], shown["error"]["code"]) == ("failed", "motion_not_found")
 
 
-def children(process):
-    """The processes that hold a half video open or have the process among their ancestors, by their command."""
-    found = httpx.get(f"{process.url}/v1/files").status_code  # it lives
-    assert found == 200
-    return found
-
-
 def test_deleting_a_video_in_work_ends_its_child_within_a_second(tmp_path):
     one = store_app.Process(tmp_path, stuck=True).wait()
     try:
