@@ -36,7 +36,7 @@ def post(client, content=b"x" * 10, name="a.npz", **fields):
 
 def left(server):
     """Everything that the store holds or has half written."""
-    files = [path for path in (server.store.disk.folder / "files").glob("*")]
+    files = list((server.store.disk.folder / "files").glob("*"))
     return files + [path for path in server.store.disk.incoming.iterdir() if path.name != "lock"]
 
 

@@ -97,7 +97,7 @@ def test_a_face_decodes_exactly_as_offline_and_comes_in_every_format(real, tmp_p
     assert np.array_equal(clip.values, expected.values)
     assert (clip.fps, clip.rig) == (25.0, "head")
     (tmp_path / "m.glb").write_bytes(made["glb"])
-    assert np.allclose(formats.read(tmp_path / "m.glb").values, expected.values, atol=1e-5)
+    assert np.allclose(formats.read(tmp_path / "m.glb").values, expected.values, atol=1e-4)
     assert len(list(csv.reader(io.StringIO(made["csv"].decode())))) == 13
     assert made["mp4"][4:8] == b"ftyp"
 
@@ -176,7 +176,7 @@ def uploaded(client, path):
 
 
 def test_an_uploaded_file_becomes_a_motion(real, tmp_path):
-    server, client = real
+    _, client = real
     clip = codec.detokenize(codec.load(store_app.FACE), CODES, rigs.load("head"))
     npz.write(clip, tmp_path / "smile.npz")
     made = client.post("/v1/motions", json={"file_id": uploaded(client, tmp_path / "smile.npz")}).json()

@@ -31,9 +31,17 @@ export class Attachments {
   names() { return this.#all.map((one) => one.file.name); }
 
   clear() {
-    if (this.#all.length) this.label = this.names().join(", ");
+    const taken = this.#all;
+    if (taken.length) this.label = this.names().join(", ");
     this.#all = [];
     $("chips").replaceChildren();
+    return taken;
+  }
+
+  /** Back what `clear` took, after an answer that failed. */
+  restore(taken) {
+    this.#all.unshift(...taken);
+    $("chips").prepend(...taken.map((one) => one.chip));
   }
 
   async add(file) {

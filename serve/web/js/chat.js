@@ -57,22 +57,23 @@ export class Chat {
     this.#down();
     const stop = (this.#busy = new AbortController());
     this.#working(true);
-    let begun = false;
+    let begun = false, taken = [];
     try {
       const response = await post("chat/completions", this.#body([...this.#history, user]), { signal: stop.signal });
       begun = true; // taken: only now the prompt may go
       if (this.prompt.value.trim() === text) this.prompt.value = "";
-      this.attachments.clear();
+      taken = this.attachments.clear();
       const content = await this.#receive(response, answer, text || this.attachments.label);
       this.#history.push(user, { role: "assistant", content });
     } catch (error) {
       const stopped = error.name === "AbortError";
       answer.querySelector(".thinking")?.remove();
       if (begun && !this.prompt.value) this.prompt.value = text;
+      this.attachments.restore(taken);
       if (stopped) answer.append(h("p", { class: "small" }, "Stopped."));
       else {
         if (!begun) bubble.remove();
-        answer.classList.add("failed");
+        for (const turn of [bubble, answer]) turn.classList.add("failed");
         answer.append(fault(error, () => { answer.remove(); if (begun) bubble.remove(); this.send(); }));
         if (error.status === 401) $("key").focus();
       }

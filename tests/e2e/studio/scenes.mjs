@@ -164,6 +164,13 @@ const scenes = {
       saw[name] = { card: await page.$eval("#turns .fault", (card) => card.innerText), prompt: await page.$eval("#prompt", (prompt) => prompt.value) };
       if (name === "429") { await it.still(2); await it.picture("error"); }
     }
+    const cut = 'data: {"choices":[{"delta":{"content":"He"}}]}\n\n';
+    it.refuse({ status: 200, body: cut, path: "/v1/chat/completions" }); // an answer that ends too early
+    await page.$eval("#prompt", (prompt) => { prompt.value = ""; });
+    await page.type("#prompt", "he frowns");
+    await page.keyboard.press("Enter");
+    await it.wait("/broke off/.test(document.querySelector('#turns .fault')?.innerText ?? '')");
+    saw.cut = { card: await page.$eval("#turns .fault", (card) => card.innerText), prompt: await page.$eval("#prompt", (prompt) => prompt.value) };
     it.refuse(null);
     await it.wait("!document.querySelector('#turns .fault button').disabled");
     const before = await page.evaluate("studio.library.all.filter((one) => one.complete).length");

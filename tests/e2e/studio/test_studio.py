@@ -222,7 +222,7 @@ def test_every_control_is_reached_by_keys_with_a_focus_that_shows(seen):
 @pytest.mark.parametrize(
     ("case", "says"),
     {"unreachable": "cannot be reached", "401": "API key", "413": "too large", "429": "Try again in 7 s",
-     "503": "busy"}.items(),
+     "503": "busy", "cut": "broke off"}.items(),
 )
 def test_errors_are_words_and_the_prompt_stays(seen, case, says):
     assert says in seen["refused"][case]["card"]
