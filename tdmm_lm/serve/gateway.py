@@ -10,6 +10,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -20,7 +21,7 @@ from starlette.exceptions import HTTPException
 from tdmm_lm import __version__
 from tdmm_lm.serve import files, motions, videos, web
 from tdmm_lm.serve.chat import Chat
-from tdmm_lm.serve.errors import ApiError
+from tdmm_lm.serve.errors import ApiError, busy
 from tdmm_lm.serve.events import Events
 from tdmm_lm.serve.guard import Guard
 from tdmm_lm.serve.jobs import Jobs
@@ -52,6 +53,7 @@ def create(server: Server) -> FastAPI:
         await server.engine.close()
         await server.workers.close()
         server.decoder.close()
+        server.store.close()
 
     app = FastAPI(
         title="tdmm_lm", version=__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None,
@@ -92,9 +94,10 @@ def create(server: Server) -> FastAPI:
     @app.get("/ready")
     async def ready() -> Response:
         """A request would be answered now."""
-        if await server.ready():
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "not ready"}, 503, {"retry-after": "2"})
+        await anyio.to_thread.run_sync(server.store.ready)
+        if not await server.ready():
+            raise busy("Not ready: the engine is starting, or the server is being shut down.", 2, code="not_ready")
+        return JSONResponse({"status": "ready"})
 
     @app.get("/version")
     async def version() -> dict[str, str]:

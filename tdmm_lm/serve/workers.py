@@ -28,7 +28,8 @@ MOST_RESULT = 512 << 20  # bytes of an answer
 PASSED = (  # environment that children see; keys and passwords are not in it
     "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV", "DISPLAY",
     "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "TDMM_DATA", "TDMM_SMPL", "TDMM_FLAME",
-    "TDMM_CACHE",
+    "TDMM_CACHE", "NUMBA_CACHE_DIR",
+    "OPENBLAS_CORETYPE", "MKL_CBWR",  # else a child's products would round otherwise than the server's
 )
 log = logging.getLogger(__name__)
 

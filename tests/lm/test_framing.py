@@ -6,7 +6,8 @@ import pytest
 from tdmm_lm.lm import framing, vocab
 
 KIND = vocab.Modality(
-    books=2, codebook_size=4, code_fps=25, first_id=100, begin_id=90, end_id=91, codec="codec_face", codec_sha256="0" * 64
+    books=2, codebook_size=4, code_fps=25, first_id=100, begin_id=90, end_id=91, codec="codec_face",
+    codec_sha256="0" * 64,
 )
 GROWN = vocab.MotionVocab(modalities={"face": KIND})
 CODES = np.array([[0, 3], [3, 0], [2, 2]])
@@ -28,7 +29,7 @@ def test_however_they_are_cut_the_frames_are_the_same(step):
 
 
 def test_code_0_and_the_last_code_are_codes():
-    reader, got = read(vocab.ids(np.array([[0, 0], [3, 3]]), GROWN))
+    _, got = read(vocab.ids(np.array([[0, 0], [3, 3]]), GROWN))
     assert np.concatenate(got).tolist() == [[0, 0], [3, 3]]
     with pytest.raises(ValueError, match="book 0, got token 104"):
         read([90, 104])  # one beyond the first book: it is the second one's

@@ -62,7 +62,8 @@ class Backend:
 
         chunks = [tokens[i : i + self.interval] for i in range(0, len(tokens), self.interval)]
         for i in range(body.get("n") or 1):
-            await send({"choices": [{"index": i, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]})
+            delta = {"role": "assistant", "content": ""}
+            await send({"choices": [{"index": i, "delta": delta, "finish_reason": None}]})
         for number, part in enumerate(chunks):
             if number == 3 and self.fault == "stall":
                 await asyncio.sleep(30)
@@ -75,9 +76,10 @@ class Backend:
                 return response
             last = number == len(chunks) - 1
             words = self.text if number == 0 and not motion else ""
+            words = words or "".join(f"<|face_0_{t - FIRST:03d}|>" for t in part if t >= FIRST)
             for i in range(body.get("n") or 1):
                 choice = {
-                    "index": i, "delta": {"content": words or "".join(f"<|face_0_{t - FIRST:03d}|>" for t in part if t >= FIRST)},
+                    "index": i, "delta": {"content": words},
                     "token_ids": None if self.fault == "no ids" else part,
                     "finish_reason": "stop" if last and self.fault != "no end" else None,
                 }

@@ -50,7 +50,10 @@ def test_motion_comes_from_token_ids_however_the_bytes_are_cut(backend, cut):
 
 
 def test_what_the_backend_is_asked(backend):
-    asked(Options(form="motion", frames=60, seed=4, max_tokens=9, temperature=0.5, salt="me", more={"stop": ["x"]}), backend.url)
+    options = Options(
+        form="motion", frames=60, seed=4, max_tokens=9, temperature=0.5, salt="me", more={"stop": ["x"]}
+    )
+    asked(options, backend.url)
     body = backend.asked[0]
     assert body["structured_outputs"]["grammar"].startswith("start: <[2046]> f{60} <[2047]>")
     assert (body["seed"], body["max_tokens"], body["temperature"], body["cache_salt"]) == (4, 9, 0.5, "me")
