@@ -1,5 +1,8 @@
-"""Room on the disk: what a key and all of them may store, counted where rows are written, so that no two servers that
-share a store can give the same room away twice."""
+"""Room on the disk: what a key and all of them may store, counted where rows are written.
+
+Large things are counted exactly, so that no two servers that share a store give the same room away twice; what is
+small is let in by a count a few seconds old, with `ROOM` to spare.
+"""
 
 import math
 import threading
