@@ -17,6 +17,7 @@ from jaxtyping import Int
 from tdmm_lm.lm import vocab
 from tdmm_lm.motion import MotionClip
 from tdmm_lm.serve import fetching, reading
+from tdmm_lm.serve.disk import refusing
 from tdmm_lm.serve.errors import ApiError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Parts:
     async def _given(self, given: str, name: str, param: str, *, may_fetch: bool) -> Int[np.ndarray, "frames books"]:
         limits = self.server.settings.limits
         url = given.split(":", 1)[0].lower() if ":" in given[:32] else ""
-        with tempfile.TemporaryDirectory(prefix="part-", dir=self.server.scratch) as folder:
+        with refusing(), tempfile.TemporaryDirectory(prefix="part-", dir=self.server.scratch) as folder:
             suffix = Path(name).suffix[:8]
             path = Path(folder) / f"given{suffix if suffix[1:].isalnum() else ''}"
             if url in ("http", "https") and may_fetch:

@@ -23,8 +23,8 @@ from tdmm_lm.serve.uploads import Form, boundary_of, invalid, pieces
 if TYPE_CHECKING:
     from tdmm_lm.serve.server import Server
 
-SIZES = range(64, 1025)  # pixels a side
-SIZE = "512x512"
+SIZES = range(64, 1793)  # pixels a side
+SIZE = "720x1280"  # OpenAI's own default
 SECONDS, DEFAULT_SECONDS = (0.2, 10.0), 4.0  # that a prompt may be performed for
 PROMPT_CHARACTERS = 2000
 BODY_BYTES = 65536
