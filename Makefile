@@ -7,7 +7,7 @@ TORCH := torch==2.13.0
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint test-vllm test-browser nano compare studio test-studio wheel clean
+.PHONY: demo test lint test-vllm test-serving test-browser nano compare studio test-studio wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/tdmm demo
@@ -22,6 +22,10 @@ lint: $(VENV)/.dev
 
 test-vllm: $(VENV)/.dev .venv-vllm/.installed
 	$(BIN)/python -m pytest -m vllm tests/e2e/test_vllm.py
+
+# The gateway on a real vLLM: clients, exactness, faults and the schema; node and curl where they are there.
+test-serving: $(VENV)/.dev .venv-vllm/.installed
+	$(BIN)/python -m pytest -m vllm tests/e2e/serving
 
 # GLB files in the Khronos validator and in three.js; needs node, npm and Chromium.
 test-browser: $(VENV)/.dev

@@ -154,7 +154,8 @@ def decode(streams: Sequence[Decoding]) -> list[Float[np.ndarray, "frames featur
         if not stream.ready or kept is None:
             continue
         before, after = stream._windows.spare
-        length = next((n for n in PADDED if n >= len(kept)), len(kept)) if before or after else len(kept)
+        longer = len(streams) > 1 and (before or after)
+        length = next((n for n in PADDED if n >= len(kept)), len(kept)) if longer else len(kept)
         missing = length - len(kept)
         if after:
             window, put = torch.cat([kept, kept[-1:].expand(missing, -1)]), 0

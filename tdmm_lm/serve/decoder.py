@@ -22,7 +22,7 @@ from tdmm_lm.rigs import Rig
 
 RAMP = (5, 10, 20)  # code frames of the first chunks
 CHUNK = 25  # of all later ones
-AHEAD = 4  # times as large at most where codes come faster than motion plays: nobody waits, and fewer calls do it
+AHEAD = 10  # times as large at most where codes come faster than motion plays: nobody waits, and fewer calls do it
 log = logging.getLogger(__name__)
 
 

@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from tdmm_lm import __version__
-from tdmm_lm.serve import files, motions, videos, web
+from tdmm_lm.serve import answers, files, motions, videos, web
 from tdmm_lm.serve.chat import Chat
 from tdmm_lm.serve.errors import ApiError, busy
 from tdmm_lm.serve.events import Events
@@ -82,7 +82,8 @@ def create(server: Server) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> Response:
-        answer = refused(ApiError(error.status_code, str(error.detail)))
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+        answer = refused(ApiError(error.status_code, str(error.detail), code=code))
         answer.headers.update(error.headers or {})
         return answer
 
@@ -141,6 +142,7 @@ def create(server: Server) -> FastAPI:
         app.include_router(resource.router(server))
     if server.settings.web:
         app.include_router(web.router(server))
+    answers.documented(app)
     return app
 
 

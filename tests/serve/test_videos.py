@@ -138,7 +138,7 @@ def test_waiting_videos_are_their_owners_only_and_paged(idle):
     assert shown.json() == {
         "id": ids[0], "object": "video", "model": "tdmm-nano", "status": "queued", "progress": 0,
         "created_at": shown.json()["created_at"], "completed_at": None, "expires_at": shown.json()["expires_at"],
-        "seconds": "4", "size": "512x512", "prompt": "x", "motion": None, "remixed_from_video_id": None, "error": None,
+        "seconds": "4", "size": "720x1280", "prompt": "x", "motion": None, "remixed_from_video_id": None, "error": None,
     }
     answer = client.get(f"/v1/videos/{ids[0]}/content", headers=ann)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "video_not_ready")

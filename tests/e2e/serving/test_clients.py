@@ -1,7 +1,6 @@
 """Unmodified clients against the gateway on a real vLLM: describe, prompt exactly, edit; their own types as judges."""
 
 import asyncio
-import asyncio
 import base64
 import json
 import shutil
