@@ -72,8 +72,11 @@ class Disk:
                     yield path
 
     def close(self) -> None:
-        shutil.rmtree(self.incoming, ignore_errors=True)
-        os.close(self._lock)
+        """Let go of what was being written; a second time does nothing."""
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            shutil.rmtree(self.incoming, ignore_errors=True)
+            os.close(lock)
 
 
 def remove(path: Path) -> None:

@@ -12,6 +12,7 @@ import uvicorn
 
 from tdmm_lm import bundle, formats
 from tdmm_lm.serve import launch
+from tdmm_lm.serve.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def client(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    app = launch.create(launch.Settings(store=str(tmp_path_factory.mktemp("motions"))))
+    app = launch.create(Settings(store=str(tmp_path_factory.mktemp("motions"))))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -70,12 +71,13 @@ def test_a_prompt_becomes_a_motion_of_the_asked_length_and_is_edited_in_a_second
     ask = {"model": "tdmm-nano", "seed": 1, "extra_body": {"motion": {"seconds": 4}}}
     first = client.chat.completions.create(messages=turns, **ask).choices[0].message
     assert first.motion["frames"] == 100
-    assert first.motion["files"]["glb"] in first.content
+    urls = {file["format"]: file["url"] for file in first.motion["files"]}
+    assert urls["glb"] in first.content
     again = client.chat.completions.create(messages=turns, **ask).choices[0].message
     assert again.motion["codes"] == first.motion["codes"]
 
     npz = tmp_path / "first.npz"
-    npz.write_bytes(client.get(first.motion["files"]["npz"], cast_to=openai.HttpxBinaryResponseContent).content)
+    npz.write_bytes(client.get(urls["npz"], cast_to=openai.HttpxBinaryResponseContent).content)
     assert formats.read(npz).frames == 100
 
     turns += [{"role": "assistant", "content": first.content}, {"role": "user", "content": "now make it angrier"}]
@@ -95,7 +97,7 @@ def test_streamed_motion_is_the_same_motion(client):
     deltas = [chunk.choices[0].delta for chunk in client.chat.completions.create(**ask, stream=True)]
     motions = [delta.motion for delta in deltas if "motion" in (delta.model_extra or {})]
     assert motions[-1]["codes"] == whole["codes"]
-    assert np.concatenate([m["codes"] for m in motions[:-1]]).tolist() == whole["codes"]
+    assert np.concatenate([m["codes"] for m in motions[1:-1]]).tolist() == whole["codes"]
 
 
 def test_without_being_told_the_model_answers_a_prompt_with_a_motion_of_its_own_length(client):
