@@ -1,6 +1,8 @@
 """``tdmm serve``: loads what the settings name, runs the gateway, and lets requests in work finish before it ends."""
 
 import asyncio
+import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -28,6 +30,7 @@ from tdmm_lm.serve.workers import Workers
 
 MODALITY = "face"
 SWITCH_SECONDS = 0.001  # that the loop keeps the interpreter at most while the decoder waits for it
+M_ARENA_MAX = -8  # of malloc.h
 READINESS_SECONDS = 1.0  # between /ready falling and the end of accepting, for balancers to see it
 log = logging.getLogger(__name__)
 
@@ -123,6 +126,8 @@ def run(settings: Settings) -> None:
     """
     logs.to_stderr()
     sys.setswitchinterval(SWITCH_SECONDS)
+    with contextlib.suppress(OSError, AttributeError):  # glibc alone: its heaps, one a thread, would keep what they had
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
     server = assemble(settings)
     listener = listen(settings.host, settings.port)
     if settings.host not in ("127.0.0.1", "localhost", "::1") and not server.keys:

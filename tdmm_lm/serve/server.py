@@ -1,8 +1,10 @@
 """What the routes share: settings, store, workers, engine and decoder, and the steps that need several of them."""
 
 
+import asyncio
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +53,9 @@ class Server:
     end: Callable[[], None] = lambda: None  # ends the process that serves
     temporary: tempfile.TemporaryDirectory[str] | None = None  # the store's folder where it ends with the server
     _others: dict[str, Rig] = field(default_factory=dict)
+    _tokenizing: ThreadPoolExecutor = field(  # one thread: every thread that computes keeps memory of its own for it
+        default_factory=lambda: ThreadPoolExecutor(1, "tokenizer")
+    )
 
     @property
     def codec(self) -> codec.Codec:
@@ -96,7 +101,7 @@ class Server:
             except (ValueError, FileNotFoundError) as error:
                 raise ApiError(400, f"motion: {' '.join(str(error).split())}", code="unreadable_motion") from None
 
-        return await anyio.to_thread.run_sync(work)
+        return await asyncio.get_running_loop().run_in_executor(self._tokenizing, work)
 
     def _rig(self, name: str) -> Rig:
         """The rig that a file drives: a bundled one or one that this server offers; no path comes from a file."""
