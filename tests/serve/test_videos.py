@@ -89,7 +89,7 @@ def _ended(client, name):
     [
         ({}, "prompt"), ({"prompt": " "}, "prompt"), ({"prompt": 3}, "prompt"), ({"prompt": "a\0b"}, "prompt"),
         ({"prompt": "x" * 2001}, "prompt"), ({"prompt": "x", "size": "65x64"}, "size"),
-        ({"prompt": "x", "size": "1280x720"}, "size"), ({"prompt": "x", "size": "64"}, "size"),
+        ({"prompt": "x", "size": "1920x1080"}, "size"), ({"prompt": "x", "size": "64"}, "size"),
         ({"prompt": "x", "size": "62x64"}, "size"), ({"prompt": "x", "seconds": "12"}, "seconds"),
         ({"prompt": "x", "seconds": "nan"}, "seconds"), ({"prompt": "x", "seconds": True}, "seconds"),
         ({"prompt": "x", "seed": -1}, "seed"), ({"prompt": "x", "seed": 1.5}, "seed"),
