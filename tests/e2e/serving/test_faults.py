@@ -309,7 +309,8 @@ def test_sigterm_lets_what_is_in_work_finish_and_ends_with_nothing_left(broken, 
     assert int(refused.headers["retry-after"]) > 0
     assert error_of(refused.json())["code"] == "shutting_down"
     outcomes = load.stop()
-    hit = [how for begun, ended, how in outcomes if begun < told < ended]
+    # what had only just set out may have arrived after the signal
+    hit = [how for begun, ended, how in outcomes if begun < told - 0.2 and ended > told]
     assert len(hit) >= 6
     assert set(hit) == {"whole"}
     assert broken.process.wait(90) == 0
