@@ -90,7 +90,12 @@ class ChatRequest(Open):
         """Clients' grammars and structural tags kill engines; JSON is what OpenAI offers."""
         if form is not None and form.get("type") not in ("text", "json_object", "json_schema"):
             raise ValueError("expected a type among text, json_object and json_schema")
-        return form
+        if form is None or form["type"] != "json_schema":
+            return form and {"type": form["type"]}
+        schema = form.get("json_schema")
+        if not isinstance(schema, dict) or not isinstance(schema.get("schema"), dict):
+            raise ValueError("expected json_schema: {name, schema}")
+        return {"type": "json_schema", "json_schema": schema}  # whatever else was there would reach the engine
 
 
 class ErrorBody(BaseModel):

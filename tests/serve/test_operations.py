@@ -53,9 +53,10 @@ def test_probes_ask_routes_that_exist_and_ends_leave_time_to_drain():
     for route in ("/health", "/ready", "/metrics"):
         assert f'"{route}"' in gateway
     drain = Settings().drain_seconds
-    assert POD["terminationGracePeriodSeconds"] > 2 * drain
+    waits = int(GATEWAY["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert POD["terminationGracePeriodSeconds"] > 2 * drain + waits
     assert int(re.search(r"TimeoutStopSec=(\d+)", SYSTEMD)[1]) > 2 * drain
-    assert int(COMPOSE["services"]["first"]["stop_grace_period"].removesuffix("s")) > drain
+    assert int(COMPOSE["services"]["first"]["stop_grace_period"].removesuffix("s")) > 2 * drain
     port = Settings().port
     assert GATEWAY["ports"][0]["containerPort"] == port
     assert f"EXPOSE {port}" in CONTAINER
@@ -73,8 +74,12 @@ def test_the_container_installs_extras_and_files_that_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     asked = re.search(r'"\.\[([\w,]+)\]"', CONTAINER)[1].split(",")
     assert set(asked) <= set(extras)
-    for copied in re.findall(r"^COPY (?!--from)(\S+) ", CONTAINER, re.MULTILINE):
-        assert (ROOT / copied).exists()
+    copied = " ".join(re.findall(r"^COPY (?!--from)(.*) \S+$", CONTAINER, re.MULTILINE)).split()
+    assert all((ROOT / name).exists() for name in copied)
+    assert "." not in copied  # which would carry environments, runs and history into the image
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert {*built["packages"], *built["force-include"], "pyproject.toml", "README.md", "LICENSE"} <= set(copied)
+    assert f"--uid {POD['securityContext']['runAsUser']} " in CONTAINER
     assert (SERVE / "web" / "vendor.mjs").is_file()
 
 
@@ -86,3 +91,8 @@ def test_the_unit_is_one():
     ).stderr
     faults = [line for line in said.splitlines() if "tdmm-serve" in line and "is not executable" not in line]
     assert not faults
+    said = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(SERVE / "tdmm-serve.service")],
+        capture_output=True, text=True,
+    ).stdout
+    assert float(re.search(r"exposure level for \S+: (\d+\.\d+)", said)[1]) < 3, said

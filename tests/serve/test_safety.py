@@ -337,6 +337,7 @@ def test_nothing_of_vllms_own_reaches_the_engine(vllm, form):
 @pytest.mark.parametrize("form", [
     {"type": "grammar", "grammar": GRAMMAR}, {"type": "structural_tag", "format": {}}, {"type": "regex"}, {},
     {"type": 7},
+    {"type": "json_schema"}, {"type": "json_schema", "json_schema": {"name": "a"}},
     {"type": "structural_tag", "structures": [], "triggers": []}, {"type": ["json_object"]}, "json", 7,
 ])
 def test_formats_that_carry_grammars_are_refused(vllm, form):
@@ -344,6 +345,17 @@ def test_formats_that_carry_grammars_are_refused(vllm, form):
     asked = len(backend.asked)
     assert refused(ask(client, response_format=form), 400)["param"].startswith("response_format")
     assert len(backend.asked) == asked
+
+
+@pytest.mark.parametrize("form", [
+    {"type": "text"}, {"type": "json_object"},
+    {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}},
+])
+def test_of_a_format_only_openais_own_fields_reach_the_engine(vllm, form):
+    client, backend = vllm
+    more = {**form, "structural_tag": {}, "grammar": "x"}
+    assert ask(client, modalities=["text"], response_format=more).status_code == 200
+    assert backend.asked[-1]["response_format"] == form
 
 
 @pytest.mark.parametrize("part", [
