@@ -169,7 +169,13 @@ class OpenAIEngine(Engine):
 
     async def _asked(self, body: dict[str, Any], stream: bool) -> AsyncIterator[dict[str, Any]]:
         """The server's chunks, or its one answer."""
-        data = orjson.dumps(body)
+        try:
+            data = orjson.dumps(body)
+        except orjson.JSONEncodeError:  # Python reads more than JSON's other readers do
+            raise ApiError(
+                400, "body: expected whole numbers within 64 bits and text without halves of surrogate pairs.",
+                code="invalid_request",
+            ) from None
         tried: set[int] = set()
         while True:
             backend = self._choose(tried)

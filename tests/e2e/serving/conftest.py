@@ -155,8 +155,8 @@ def error_of(body: Any) -> dict[str, Any]:
     assert isinstance(error["message"], str)
     assert error["message"]
     assert isinstance(error["type"], str)
-    assert error["param"] is None or isinstance(error["param"], str)
-    assert isinstance(error["code"], str)
+    for name in ("param", "code"):
+        assert error[name] is None or isinstance(error[name], str)
     return error
 
 
