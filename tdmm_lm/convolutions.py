@@ -29,7 +29,7 @@ class Convolution(nn.Conv1d):
         return super().forward(functional.pad(x, self.before_after, mode="replicate"))
 
     def rows(self, x: Tensor) -> Tensor:  # (b, t, c)
-        """The same as one matrix product over rows of frames: for a stream's short chunks nearly twice as fast."""
+        """The same as one product of matrices: a stream's short chunks take a sixth to a third less."""
         frames, kernel, step = x.shape[1], self.kernel_size[0], self.dilation[0]
         before, after = self.before_after
         if kernel > 1:

@@ -20,6 +20,7 @@ from tdmm_lm.serve.events import DONE, event
 from tdmm_lm.serve.motions import described
 from tdmm_lm.serve.requests import ChatRequest, Message
 from tdmm_lm.serve.store import Motion
+from tdmm_lm.serve.stored_motions import fresh
 
 if TYPE_CHECKING:
     from tdmm_lm.serve.server import Server
@@ -52,7 +53,7 @@ class Answer:
     """One choice while it comes."""
 
     index: int
-    name: str = field(default_factory=lambda: f"motion-{secrets.token_hex(16)}")
+    name: str = field(default_factory=fresh)
     text: str = ""
     codes: list[np.ndarray] = field(default_factory=list)
     logprobs: list[Any] = field(default_factory=list)
@@ -123,6 +124,8 @@ class Chat:
                 raise ApiError(400, "motion: expected no length with modalities ['text'].", param="motion")
             form = "motion"
         given = {name: value for name in EXTRAS if (value := getattr(body, name)) not in (None, False)}
+        if "tools" in given:  # templates write them into the prompt
+            given["tools"] = parts.harmless(given["tools"], "tools")
         for name in given:
             if name not in self.server.engine.extras:
                 raise ApiError(
@@ -153,7 +156,7 @@ class Chat:
         }
         for name in ("tool_calls", "tool_call_id", "name"):
             if (value := getattr(message, name)) is not None:
-                result[name] = value
+                result[name] = parts.harmless(value, f"{where}.{name}")
         return result
 
     async def _part(self, part: Any, place: str, owner: str) -> str:
@@ -344,7 +347,7 @@ class Chat:
                 stream.close()
             for task in (pumping, *tasks_):
                 task.cancel()
-            await asyncio.gather(pumping, *tasks_, return_exceptions=True)
+            await asyncio.gather(pumping, *tasks_, *keeping.values(), return_exceptions=True)
 
     def _opening(self, answer: Answer, prepared: Prepared) -> dict[str, Any]:
         opening: dict[str, Any] = {

@@ -75,12 +75,14 @@ class Engine(ABC):
 
     Attributes:
         folder: the model's, whose vocabulary and codecs are used.
+        restarts: how often it had to be started again.
         extras: OpenAI's fields that ``Options.more`` may hold; any other is refused with 400.
     """
 
     name: str
     folder: Path
     vocab: MotionVocab
+    restarts: int = 0
     extras: frozenset[str] = frozenset()
 
     @abstractmethod

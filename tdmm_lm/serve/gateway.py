@@ -77,7 +77,8 @@ def create(server: Server) -> FastAPI:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query", "path"))
+        at = () if fault["type"] == "json_invalid" else fault["loc"]  # of torn JSON it says at which letter
+        where = ".".join(str(part) for part in at if part not in ("body", "query", "path"))
         return refused(ApiError(400, f"{where or 'body'}: {fault['msg']}", param=where or None, code="invalid_request"))
 
     @app.exception_handler(HTTPException)
@@ -108,6 +109,7 @@ def create(server: Server) -> FastAPI:
     async def metrics() -> str:
         """Prometheus' text form."""
         server.metrics.backends.set(await server.engine.ready())
+        server.metrics.restarts.set(server.engine.restarts)
         return server.metrics.text(await server.engine.metrics())
 
     def described() -> dict[str, Any]:

@@ -100,7 +100,8 @@ class Allowance:
 
 
 class Guard:
-    """ASGI middleware. ``draining`` refuses what is new while what is in work may finish."""
+    """ASGI middleware. With ``leaving`` /ready says no, so that balancers turn away; with ``draining``, later, what is
+    new is refused while what is in work may finish."""
 
     def __init__(
         self, app: Any, *, keys: Keys, limits: Limits, metrics: Metrics, secret: bytes, open_metrics: bool = True,
@@ -108,7 +109,7 @@ class Guard:
         self.app, self.keys, self.limits, self.metrics, self.secret = app, keys, limits, metrics, secret
         self.allowance = Allowance(limits)
         self.open = (*OPEN, "/metrics") if open_metrics else OPEN
-        self.draining = False
+        self.leaving = self.draining = False
         self.working = 0
         self.buffered = 0  # bytes of bodies that are being gathered
 

@@ -31,7 +31,7 @@ from tdmm_lm.serve.workers import Workers
 MODALITY = "face"
 SWITCH_SECONDS = 0.001  # that the loop keeps the interpreter at most while the decoder waits for it
 M_ARENA_MAX = -8  # of malloc.h
-READINESS_SECONDS = 1.0  # between /ready falling and the end of accepting, for balancers to see it
+READINESS_SECONDS = 1.0  # between /ready falling and refusals, for balancers to see it and for what is under way
 log = logging.getLogger(__name__)
 
 
@@ -109,10 +109,11 @@ class Draining(uvicorn.Server):
     async def _drain(self) -> None:
         guard, seconds = self._served.guard, self._served.settings.drain_seconds
         assert guard is not None
-        guard.draining = True
-        log.info("draining: %d requests in work", guard.working)
+        guard.leaving = True
         until = time.monotonic() + seconds
         await asyncio.sleep(min(READINESS_SECONDS, seconds))
+        guard.draining = True
+        log.info("draining: %d requests in work", guard.working)
         while guard.working and time.monotonic() < until:
             await asyncio.sleep(0.05)
         self.should_exit = True

@@ -51,7 +51,6 @@ class Metrics:
         )
         self.backends = made(Gauge, "tdmm:engine_ready", "1 while the engine answers.")
         self.restarts = made(Gauge, "tdmm:engine_restarts", "How often the engine was started again.")
-        self.jobs = made(Gauge, "tdmm:video_jobs", "Video jobs by state.", ("status",))
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         self._requests.labels(method, route, str(status)).inc()

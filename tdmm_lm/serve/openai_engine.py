@@ -242,5 +242,5 @@ def _refusal(status: int, body: bytes) -> ApiError:
     if status in (400, 413, 422):
         long = "context length" in message or "max_tokens" in message or "input tokens" in message
         return ApiError(400, message, param="messages", code="context_length_exceeded" if long else "invalid_request")
-    log.error("the engine answered %d: %s", status, message[:500])
+    log.error("the engine answered %d", status)  # not what it said, which may quote a prompt
     return busy("The engine could not take the request; ask again.", 2, code="engine_refused")

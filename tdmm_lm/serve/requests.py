@@ -95,7 +95,27 @@ class ChatRequest(Open):
         schema = form.get("json_schema")
         if not isinstance(schema, dict) or not isinstance(schema.get("schema"), dict):
             raise ValueError("expected json_schema: {name, schema}")
+        _without_patterns(schema["schema"])
         return {"type": "json_schema", "json_schema": schema}  # whatever else was there would reach the engine
+
+    @field_validator("tools")
+    @classmethod
+    def _known_tools(cls, tools: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        _without_patterns(tools)
+        return tools
+
+
+def _without_patterns(schema: Any) -> None:
+    """Raises ValueError for a JSON schema that carries regular expressions: engines compile them as grammars."""
+    waiting = [schema]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, dict):
+            if isinstance(found.get("pattern"), str) or "patternProperties" in found:
+                raise ValueError("expected a schema without pattern and patternProperties, which this server refuses")
+            waiting += found.values()
+        elif isinstance(found, list):
+            waiting += found
 
 
 class ErrorBody(BaseModel):

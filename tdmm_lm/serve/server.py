@@ -162,5 +162,5 @@ class Server:
 
     async def ready(self) -> bool:
         """Whether a request would be answered now: the engine is up, and nothing is shutting down."""
-        return not (self.guard and self.guard.draining) and await self.engine.ready()
+        return not (self.guard and self.guard.leaving) and await self.engine.ready()
 

@@ -1,14 +1,13 @@
 """Uploaded files as the store keeps them: bytes on disk under an id of ours, everything else in a row."""
 
 import secrets
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import insert
 
 from tdmm_lm.serve.disk import remove
-from tdmm_lm.serve.tables import FILES, Order, checked, now_microseconds, page
+from tdmm_lm.serve.tables import FILES, Order, drop, now_microseconds, page, row_of, visible
 from tdmm_lm.serve.vault import Vault, forget
 
 KIND = "files"
@@ -59,11 +58,7 @@ class Files:
         return added
 
     def get(self, owner: str, name: str) -> StoredFile:
-        with self._vault.database.reading() as connection:
-            row = connection.execute(select(FILES).where(FILES.c.id == checked(name), *_visible(owner))).first()
-        if row is None:
-            raise KeyError(name)
-        return _read(row)
+        return _read(row_of(self._vault.database, FILES, owner, name))
 
     def path(self, owner: str, name: str) -> tuple[Path, str]:
         """Where it lies, and what its owner called it."""
@@ -73,23 +68,17 @@ class Files:
         self, owner: str, *, after: str | None = None, limit: int, order: Order = "desc", purpose: str | None = None
     ) -> tuple[list[StoredFile], bool]:
         """Files in order of their making, and whether there are more."""
-        where = _visible(owner) if purpose is None else (*_visible(owner), FILES.c.purpose == purpose)
+        where = visible(FILES, owner) if purpose is None else (*visible(FILES, owner), FILES.c.purpose == purpose)
         with self._vault.database.reading() as connection:
             rows, more = page(connection, FILES, where, after=after, limit=limit, order=order)
         return [_read(row) for row in rows], more
 
     def delete(self, owner: str, name: str) -> None:
-        with self._vault.database.writing() as connection:
-            if not connection.execute(delete(FILES).where(FILES.c.id == checked(name), *_visible(owner))).rowcount:
-                raise KeyError(name)
+        drop(self._vault.database, FILES, owner, name)
         remove(self._place(name))
 
     def _place(self, name: str) -> Path:
         return self._vault.disk.folder / KIND / name
-
-
-def _visible(owner: str):  # type: ignore[no-untyped-def]
-    return FILES.c.owner == owner, FILES.c.expires > int(time.time())
 
 
 def _read(row) -> StoredFile:  # type: ignore[no-untyped-def]

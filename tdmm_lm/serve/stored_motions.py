@@ -2,7 +2,6 @@
 
 import re
 import secrets
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from tdmm_lm.formats import npz
 from tdmm_lm.motion import MotionClip
 from tdmm_lm.serve.disk import refusing, remove, sha256
-from tdmm_lm.serve.tables import EXPORTS, MOTIONS, Order, checked, now_microseconds, page
+from tdmm_lm.serve.tables import EXPORTS, MOTIONS, Order, drop, now_microseconds, page, row_of, visible
 from tdmm_lm.serve.vault import Vault, forget
 
 KIND = "motions"
@@ -125,24 +124,18 @@ class Motions:
         return export
 
     def get(self, owner: str, name: str) -> Motion:
-        with self._vault.database.reading() as connection:
-            row = connection.execute(select(MOTIONS).where(MOTIONS.c.id == checked(name), *_visible(owner))).first()
-        if row is None:
-            raise KeyError(name)
-        return _read(row)
+        return _read(row_of(self._vault.database, MOTIONS, owner, name))
 
     def page(
         self, owner: str, *, after: str | None = None, limit: int, order: Order = "desc"
     ) -> tuple[list[Motion], bool]:
         """Motions in order of their making, and whether there are more."""
         with self._vault.database.reading() as connection:
-            rows, more = page(connection, MOTIONS, _visible(owner), after=after, limit=limit, order=order)
+            rows, more = page(connection, MOTIONS, visible(MOTIONS, owner), after=after, limit=limit, order=order)
         return [_read(row) for row in rows], more
 
     def delete(self, owner: str, name: str) -> None:
-        with self._vault.database.writing() as connection:
-            if not connection.execute(delete(MOTIONS).where(MOTIONS.c.id == checked(name), *_visible(owner))).rowcount:
-                raise KeyError(name)
+        drop(self._vault.database, MOTIONS, owner, name)
         remove(self._folder(name))
 
     def exports(self, names: list[str]) -> dict[str, list[Export]]:
@@ -191,10 +184,6 @@ class Motions:
 
     def _folder(self, name: str) -> Path:
         return self._vault.disk.folder / KIND / name
-
-
-def _visible(owner: str):  # type: ignore[no-untyped-def]
-    return MOTIONS.c.owner == owner, MOTIONS.c.expires > int(time.time())
 
 
 def _read(row) -> Motion:  # type: ignore[no-untyped-def]

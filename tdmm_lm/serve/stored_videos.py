@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import case, delete, func, insert, or_, select, update
+from sqlalchemy import case, func, insert, or_, select, update
 
 from tdmm_lm.serve.disk import remove
 from tdmm_lm.serve.errors import ApiError
-from tdmm_lm.serve.tables import VIDEOS, Order, checked, now_microseconds, page
+from tdmm_lm.serve.tables import VIDEOS, Order, drop, now_microseconds, page, row_of, visible
 from tdmm_lm.serve.vault import Vault, forget
 
 KIND = "videos"
@@ -68,7 +68,7 @@ class Videos:
         name = f"video_{secrets.token_hex(16)}"
         with self._vault.database.writing(alone=True) as connection:
             waiting = connection.scalar(select(func.count()).select_from(VIDEOS).where(
-                *_visible(owner), VIDEOS.c.status.in_(("queued", "in_progress"))
+                *visible(VIDEOS, owner), VIDEOS.c.status.in_(("queued", "in_progress"))
             )) or 0
             if waiting >= most:
                 raise ApiError(
@@ -85,11 +85,7 @@ class Videos:
         return self.get(owner, name)
 
     def get(self, owner: str, name: str) -> Video:
-        with self._vault.database.reading() as connection:
-            row = connection.execute(select(VIDEOS).where(VIDEOS.c.id == checked(name), *_visible(owner))).first()
-        if row is None:
-            raise KeyError(name)
-        return _read(row)
+        return _read(row_of(self._vault.database, VIDEOS, owner, name))
 
     def path(self, name: str) -> Path:
         """Where a completed one lies."""
@@ -100,14 +96,12 @@ class Videos:
     ) -> tuple[list[Video], bool]:
         """Jobs in order of their making, and whether there are more."""
         with self._vault.database.reading() as connection:
-            rows, more = page(connection, VIDEOS, _visible(owner), after=after, limit=limit, order=order)
+            rows, more = page(connection, VIDEOS, visible(VIDEOS, owner), after=after, limit=limit, order=order)
         return [_read(row) for row in rows], more
 
     def delete(self, owner: str, name: str) -> None:
         """Remove a job and what it made; whoever renders it learns so at its next `beat`."""
-        with self._vault.database.writing() as connection:
-            if not connection.execute(delete(VIDEOS).where(VIDEOS.c.id == checked(name), *_visible(owner))).rowcount:
-                raise KeyError(name)
+        drop(self._vault.database, VIDEOS, owner, name)
         remove(self.path(name))
 
     # for those who render
@@ -212,10 +206,6 @@ class Videos:
 
 def _ours(video: Video):  # type: ignore[no-untyped-def]
     return VIDEOS.c.id == video.id, VIDEOS.c.status == "in_progress", VIDEOS.c.holder == video.holder
-
-
-def _visible(owner: str):  # type: ignore[no-untyped-def]
-    return VIDEOS.c.owner == owner, VIDEOS.c.expires > int(time.time())
 
 
 def _read(row) -> Video:  # type: ignore[no-untyped-def]

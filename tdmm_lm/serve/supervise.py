@@ -148,7 +148,8 @@ class Child:
     async def _live(self) -> None:
         wait = BACK_OFF[0]
         while not self._stopping:
-            self.log.unlink(missing_ok=True)
+            if self.log.is_file():
+                self.log.replace(self.log.with_suffix(".last.log"))
             self._launch()
             log.info("vllm %d: started, its log is %s", self.number, self.log)
             born = time.monotonic()
@@ -159,13 +160,13 @@ class Child:
             self._kill()
             if self._stopping:
                 return
-            tail = " | ".join(self._tail())
-            if not self._up.is_set():
+            if not self._up.is_set():  # nobody has asked it anything, so nothing of theirs is in its log
+                tail = " | ".join(self._tail())
                 raise RuntimeError(f"vLLM ended before it was ready (exit {code}); the end of {self.log}: {tail}")
             wait = BACK_OFF[0] if came_up and time.monotonic() - born > STEADY else min(2 * wait, BACK_OFF[1])
             self.restarts += 1
-            log.error("vllm %d: ended (exit %s), started again in %.0f s; its last lines: %s",
-                      self.number, code, wait, tail)
+            last = self.log.with_suffix(".last.log")
+            log.error("vllm %d: ended (exit %s), started again in %.0f s; see %s", self.number, code, wait, last)
             await asyncio.sleep(wait)
 
     async def _watch(self) -> bool:
@@ -213,6 +214,10 @@ class SupervisedEngine(OpenAIEngine):
         )
         self._drain = settings.drain_seconds
 
+    @property
+    def restarts(self) -> int:  # type: ignore[override]
+        return sum(child.restarts for child in self.children)
+
     async def start(self) -> None:
         for child in self.children:
             await child.start()
@@ -221,9 +226,3 @@ class SupervisedEngine(OpenAIEngine):
     async def close(self) -> None:
         await super().close()
         await asyncio.gather(*(child.stop(self._drain) for child in self.children))
-
-    def processes(self) -> list[int]:
-        """Ids of the running servers' processes."""
-        return [child._process.pid for child in self.children if child._process is not None]
-
-

@@ -188,6 +188,28 @@ def full() -> ApiError:
     return ApiError(503, "The server's disk is full; nothing was stored.", code="disk_full", retry_after=60)
 
 
+def visible(table: sa.Table, owner: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+    """What must hold of a row that an owner may see: it is theirs, and its time has not come."""
+    return table.c.owner == owner, table.c.expires > int(time.time())
+
+
+def row_of(database: Database, table: sa.Table, owner: str, name: str) -> sa.Row[Any]:
+    """An owner's row; KeyError for what does not exist, has expired or is another's."""
+    with database.reading() as connection:
+        row = connection.execute(sa.select(table).where(table.c.id == checked(name), *visible(table, owner))).first()
+    if row is None:
+        raise KeyError(name)
+    return row
+
+
+def drop(database: Database, table: sa.Table, owner: str, name: str) -> None:
+    """Delete an owner's row; KeyError as of `row_of`."""
+    with database.writing() as connection:
+        chosen = sa.delete(table).where(table.c.id == checked(name), *visible(table, owner))
+        if not connection.execute(chosen).rowcount:
+            raise KeyError(name)
+
+
 def page(
     connection: sa.Connection, table: sa.Table, where: Sequence[Any], *, after: str | None, limit: int, order: Order
 ) -> tuple[list[sa.Row[Any]], bool]:

@@ -288,3 +288,16 @@ def ended(server, count):
         time.sleep(0.02)
     assert server.engine.closed == count
     assert server.engine.working == 0
+
+
+def test_torn_json_is_told_of_as_the_body(client):
+    answer = client.post("/v1/chat/completions", content=b'{"model"', headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] is None
+    assert answer.json()["error"]["message"].startswith("body: ")
+
+
+def test_errors_are_one_line(client):
+    message = client.get("/v1/files/a%0ab%0dc").json()["error"]["message"]
+    assert message.split() == ["No", "such", "File", "object:", "a", "b", "c"]
+    assert len(message.splitlines()) == 1

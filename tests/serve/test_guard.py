@@ -312,3 +312,9 @@ def test_a_client_that_went_counts_as_no_fault_of_ours():
     with pytest.raises(ConnectionError):
         asked(around)
     assert 'status="499"' in around.metrics.text("")
+
+
+def test_readiness_falls_before_anything_is_refused():
+    around = made()
+    around.leaving = True
+    assert asked(around)[0] == 200

@@ -108,3 +108,10 @@ def test_with_keys_figures_may_be_closed(tmp_path):
         opened = client.get("/metrics", headers={"authorization": "Bearer ann-key"})
         assert opened.status_code == 200
         assert "ann" not in opened.text
+
+
+def test_restarts_of_the_engine_are_told(tmp_path):
+    server = parrot.made(tmp_path)
+    server.engine.restarts = 3
+    with parrot.running(server) as client:
+        assert figure(client, "tdmm:engine_restarts") == 3
