@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -30,6 +31,7 @@ from tdmm_lm.serve.workers import Workers
 
 MODALITY = "face"
 SWITCH_SECONDS = 0.001  # that the loop keeps the interpreter at most while the decoder waits for it
+GARBAGE = (10_000, 20, 20)  # allocations before the young, the middle-aged and the old are looked through
 M_ARENA_MAX = -8  # of malloc.h
 READINESS_SECONDS = 1.0  # between /ready falling and refusals, for balancers to see it and for what is under way
 log = logging.getLogger(__name__)
@@ -98,6 +100,12 @@ class Draining(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, server: Server) -> None:
         super().__init__(config)
         self._served, self._ending = server, False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # what is there now stays: to look through all of it again would stop every stream for 100 ms
+        gc.set_threshold(*GARBAGE)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._ending or sig == signal.SIGINT:  # a second time, or Ctrl-C: at once
