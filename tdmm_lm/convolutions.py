@@ -11,8 +11,6 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-FEW = 3  # rows of a batch under which matrix products beat the library's convolutions
-
 
 class Convolution(nn.Conv1d):
     """Keeps the length; the ends are repeated outward. Causal where it may not look ahead.
@@ -28,16 +26,6 @@ class Convolution(nn.Conv1d):
     def forward(self, x: Tensor) -> Tensor:  # (b, c, t)
         return super().forward(functional.pad(x, self.before_after, mode="replicate"))
 
-    def rows(self, x: Tensor) -> Tensor:  # (b, t, c)
-        """The same as one product of matrices: a stream's short chunks take a sixth to a third less."""
-        frames, kernel, step = x.shape[1], self.kernel_size[0], self.dilation[0]
-        before, after = self.before_after
-        if kernel > 1:
-            ends = x[:, :1].expand(-1, before, -1), x[:, -1:].expand(-1, after, -1)
-            longer = torch.cat([ends[0], x, ends[1]], 1)
-            x = torch.stack([longer[:, i * step : i * step + frames] for i in range(kernel)], -1).flatten(2)
-        return functional.linear(x, self.weight.flatten(1), self.bias)
-
 
 class Block(nn.Module):
     """Pre-activated residual block: dilated convolution, then a mix of channels."""
@@ -49,9 +37,6 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (b, c, t)
         return x + self.mix(functional.silu(self.around(functional.silu(x))))
-
-    def rows(self, x: Tensor) -> Tensor:  # (b, t, c)
-        return x + self.mix.rows(functional.silu(self.around.rows(functional.silu(x))))
 
 
 class Encoder(nn.Module):
@@ -104,21 +89,10 @@ class Decoder(nn.Module):
                 self.line.weight.copy_(torch.eye(outputs, inputs)[..., None])
 
     def forward(self, z: Tensor) -> Tensor:  # (b, n, inputs) -> (b, whole * n, outputs)
-        if self.whole == 1 and len(z) < FEW and not torch.is_grad_enabled():
-            return self._rows(z)
         z = rearrange(z, "b n c -> b c n")
         straight = rearrange(self.line(z), "b (s c) n -> b c (n s)", s=self.whole)
         y = straight + self.last(functional.silu(self.blocks(self.first(z))))
         return rearrange(y, "b c t -> b t c")
-
-    def _rows(self, z: Tensor) -> Tensor:
-        """`forward` where a code is a frame and nothing is learnt."""
-        y = self.first.rows(z)
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            y = block.rows(y)
-        straight = functional.linear(z, self.line.weight.flatten(1), self.line.bias)
-        return straight + self.last.rows(functional.silu(y))
 
 
 def _start_straight(line: nn.Conv1d, last: nn.Conv1d) -> None:

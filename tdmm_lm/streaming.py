@@ -9,7 +9,7 @@ codec's ``look_ahead`` code frames and gives the numbers of the whole, up to rou
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,12 +17,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tdmm_lm.codec import Codec
+from tdmm_lm.flow import Flow
 from tdmm_lm.geometry.measure import from_features
 from tdmm_lm.geometry.solve import Solver, together
 from tdmm_lm.motion import MotionClip
 from tdmm_lm.rigs import Rig
-
-PADDED = (32, 64, 96, 128)  # code frames to which windows are made longer, to be decoded together
 
 
 class _Windows:
@@ -55,11 +54,6 @@ class _Windows:
         known = -(-len(self.kept) // self.inputs) if self.ended else len(self.kept) // self.inputs - self.after
         return max(0, known - self.done)
 
-    @property
-    def spare(self) -> tuple[bool, bool]:
-        """Whether anything may stand before and after ``kept`` without changing what is final."""
-        return not self.whole, not self.ended
-
     def final(self, made: Tensor) -> Tensor:
         """The new part of what the network says of ``kept``; what no later frame looks at is forgotten."""
         assert self.kept is not None
@@ -69,11 +63,6 @@ class _Windows:
         self.whole = self.whole and not spare
         self.kept, self.done = self.kept[spare * self.inputs :], ready - spare
         return new
-
-
-@torch.no_grad()
-def _run(windows: _Windows, network: Callable[[Tensor], Tensor]) -> Tensor | None:
-    return windows.final(network(windows.kept[None])[0]) if windows.ready and windows.kept is not None else None
 
 
 class Encoding:
@@ -94,17 +83,23 @@ class Encoding:
         self._windows.end()
         return self._codes()
 
+    @torch.no_grad()
     def _codes(self) -> Int[np.ndarray, "n books"]:
-        made = _run(self._windows, self.codec.encode)
-        return np.zeros((0, self.codec.books), np.int64) if made is None else made.numpy()
+        windows = self._windows
+        if not windows.ready or windows.kept is None:
+            return np.zeros((0, self.codec.books), np.int64)
+        return windows.final(self.codec.encode(windows.kept[None])[0]).numpy()
 
 
 class Decoding:
-    """Codes to features."""
+    """Codes to features. ``flow`` is the codec's network (`Flow`); without it, it is made anew."""
 
-    def __init__(self, codec: Codec) -> None:
-        self.codec = codec
-        self._windows = _Windows(codec.sight["decoding"], 1, codec.frames_per_code)
+    def __init__(self, codec: Codec, flow: Flow | None = None) -> None:
+        self.codec, self.flow = codec, flow or Flow(codec.decoder)
+        self._state = self.flow.begin()
+        self._ahead = codec.sight["decoding"][1]
+        self._waiting: list[Tensor] = []  # codes that came since the last call
+        self._came = self._given = 0  # code frames
 
     def __call__(self, codes: Int[np.ndarray, "n books"]) -> Float[np.ndarray, "frames features"]:
         """Takes any number of code frames; gives the frames that have become final, possibly none.
@@ -121,52 +116,43 @@ class Decoding:
 
     def add(self, codes: Int[np.ndarray, "n books"]) -> None:
         """The first half of a call: takes codes and decodes nothing yet; `take` or `decode` does."""
-        new = torch.from_numpy(np.asarray(codes, np.int64))
-        if len(new):
+        if self._state.ended:
+            raise ValueError("stream: expected nothing after finish(), got more; make another for another clip.")
+        if len(codes):
+            new = torch.from_numpy(np.asarray(codes, np.int64))
             self.codec.check(new[None])
-        self._windows.add(new)
+            self._waiting.append(new)
+            self._came += len(new)
 
     def end(self) -> None:
         """No more codes will come."""
-        self._windows.end()
+        self._state.ended = True
 
     @property
     def ready(self) -> int:
         """Code frames that `take` would decode now."""
-        return self._windows.ready
+        return max(0, self._came - (0 if self._state.ended else self._ahead) - self._given)
 
     def take(self) -> Float[np.ndarray, "frames features"]:
         return decode([self])[0]
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def decode(streams: Sequence[Decoding]) -> list[Float[np.ndarray, "frames features"]]:
-    """What has become final in each of some streams of one codec, in as few batches as may be.
-
-    A window whose right edge is not the motion's end may be longer, and one whose left edge is not its beginning may
-    begin earlier: with whatever is put there, since the frames that are final do not look so far. So windows of
-    different lengths fit into one batch (`PADDED`).
-    """
+    """What has become final in each of some streams of one codec and one `Flow`, all of them together."""
     results = [np.zeros((0, stream.codec.features), np.float32) for stream in streams]
-    batches: dict[int, list[tuple[int, Tensor, int]]] = {}  # length: (stream, window, code frames put before it)
-    for i, stream in enumerate(streams):
-        kept = stream._windows.kept
-        if not stream.ready or kept is None:
-            continue
-        before, after = stream._windows.spare
-        longer = len(streams) > 1 and (before or after)
-        length = next((n for n in PADDED if n >= len(kept)), len(kept)) if longer else len(kept)
-        missing = length - len(kept)
-        if after:
-            window, put = torch.cat([kept, kept[-1:].expand(missing, -1)]), 0
-        else:
-            window, put = torch.cat([kept[:1].expand(missing, -1), kept]), missing
-        batches.setdefault(length, []).append((i, window, put))
-    for batch in batches.values():
-        made = streams[batch[0][0]].codec.decode(torch.stack([window for _, window, _ in batch]))
-        for (i, _, put), rows in zip(batch, made):
-            windows = streams[i]._windows
-            results[i] = windows.final(rows[put * windows.outputs :]).numpy()
+    due = [i for i, stream in enumerate(streams) if stream.ready]
+    if not due:
+        return results
+    codec, flow, counts, codes = streams[due[0]].codec, streams[due[0]].flow, [], []
+    for i in due:
+        counts.append(sum(map(len, streams[i]._waiting)))
+        codes += streams[i]._waiting
+        streams[i]._waiting, streams[i]._given = [], streams[i]._given + streams[i].ready
+    whole = torch.cat([*codes, torch.zeros(0, codec.books, dtype=torch.int64)])
+    made, ready = flow([streams[i]._state for i in due], codec.quantizer.vectors(whole[None])[0], counts)
+    for i, rows in zip(due, codec.restore(made).split(ready)):
+        results[i] = rows.numpy()
     return results
 
 
@@ -183,7 +169,7 @@ class Performing:
     def again(self) -> "Performing":
         """Another stream on the same codec and rig, from its beginning; what depends on the rig alone is shared."""
         other = copy.copy(self)
-        other.decoding, other.solver = Decoding(self.decoding.codec), self.solver.again()
+        other.decoding, other.solver = Decoding(self.decoding.codec, self.decoding.flow), self.solver.again()
         return other
 
     def finish(self) -> MotionClip | None:
