@@ -92,8 +92,8 @@ class _Wider:
         self.bias = layer.bias.detach().repeat(self.stride) if layer.bias is not None else None
 
     def __call__(self, states: Sequence[State], given: _Rows) -> _Rows:
-        made = functional.linear(given.rows, self.weight, self.bias)
-        return _Rows(made.unflatten(1, (self.stride, -1)).flatten(0, 1), [count * self.stride for count in given.counts])
+        made = functional.linear(given.rows, self.weight, self.bias).unflatten(1, (self.stride, -1)).flatten(0, 1)
+        return _Rows(made, [count * self.stride for count in given.counts])
 
 
 class Flow:

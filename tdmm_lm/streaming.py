@@ -99,6 +99,7 @@ class Decoding:
         self._state = self.flow.begin()
         self._ahead = codec.sight["decoding"][1]
         self._waiting: list[Tensor] = []  # codes that came since the last call
+        self._early: Tensor | None = None  # frames that were final before all of their code frame was
         self._came = self._given = 0  # code frames
 
     def __call__(self, codes: Int[np.ndarray, "n books"]) -> Float[np.ndarray, "frames features"]:
@@ -136,6 +137,12 @@ class Decoding:
     def take(self) -> Float[np.ndarray, "frames features"]:
         return decode([self])[0]
 
+    def _given_out(self, rows: Tensor) -> Float[np.ndarray, "frames features"]:
+        rows = rows if self._early is None else torch.cat([self._early, rows])
+        frames = self.ready * self.codec.frames_per_code
+        self._early, self._given = rows[frames:], self._given + self.ready
+        return np.asarray(rows[:frames].numpy())
+
 
 @torch.inference_mode()
 def decode(streams: Sequence[Decoding]) -> list[Float[np.ndarray, "frames features"]]:
@@ -148,11 +155,11 @@ def decode(streams: Sequence[Decoding]) -> list[Float[np.ndarray, "frames featur
     for i in due:
         counts.append(sum(map(len, streams[i]._waiting)))
         codes += streams[i]._waiting
-        streams[i]._waiting, streams[i]._given = [], streams[i]._given + streams[i].ready
+        streams[i]._waiting = []
     whole = torch.cat([*codes, torch.zeros(0, codec.books, dtype=torch.int64)])
     made, ready = flow([streams[i]._state for i in due], codec.quantizer.vectors(whole[None])[0], counts)
     for i, rows in zip(due, codec.restore(made).split(ready)):
-        results[i] = rows.numpy()
+        results[i] = streams[i]._given_out(rows)
     return results
 
 

@@ -45,7 +45,8 @@ class Plan:
 def run(plan: Plan | None = None) -> dict[str, dict[str, Any]]:
     """All figures, those of `tdmm_lm.bench.soak` among them.
 
-    ``gateway_added_*``: what the latency's distribution gains at Poisson arrivals of half of what vLLM can do;
+    ``gateway_added_*``: what the latency's distribution gains at Poisson arrivals of half of what vLLM can do, frames
+    decoded and streamed; ``gateway_added_codes_*``: codes streamed alone, what vLLM says and no more;
     ``throughput_kept``: requests a second at 32 at once over vLLM's, frames decoded and streamed; ``_codes``: codes
     streamed alone; ``_whole``: nothing streamed; ``first_motion_ms_after_tokens``: from the last token that a stream's
     first frames need to those frames. ``direct_8_p99_ttft_ms`` and the like are vLLM's own names.
@@ -98,7 +99,7 @@ def measured(
                 for bound, count in buckets(stack.metrics(), LAG).items():
                     lag[bound] = lag.get(bound, 0) + count - counted[bound]
     rate = throughput(rounds["direct", LEVELS[-1]]) / 2
-    arrivals: dict[str, list[Round]] = {"direct": [], "gateway": []}
+    arrivals: dict[str, list[Round]] = {"direct": [], "gateway": [], "codes": []}
     for turn in range(plan.rounds):
         due = poisson(rate, plan.poisson_seconds, seed=turn)
         for way, list_ in arrivals.items():
@@ -210,20 +211,21 @@ def _kept(pairs: Sequence[tuple[Round, Round]]) -> float:
 
 def added(arrivals: dict[str, list[Round]], rate: float) -> dict[str, dict[str, Any]]:
     """What the gateway adds to quantiles of the latency, and of the time to the first chunk."""
-    pairs = list(zip(arrivals["gateway"], arrivals["direct"]))
     figures = {"arrivals_per_second": report.figure(rate, "requests/s, half of what vLLM does at most")}
-    for kind, infix in (("e2el", ""), ("ttft", "first_chunk_")):
-        for share in (50, 99):
+    for way, asked in (("gateway", ""), ("codes", "codes_")):
+        pairs = list(zip(arrivals[way], arrivals["direct"], strict=True))
+        for kind, infix in (("e2el", ""), ("ttft", "first_chunk_")):
+            for share in (50, 99):
 
-            def gained(drawn: Sequence[tuple[Round, Round]], kind: str = kind, share: int = share) -> float:
-                ours, theirs = (times([pair[side] for pair in drawn], kind) for side in (0, 1))
-                return float(np.percentile(ours, share) - np.percentile(theirs, share))
+                def gained(drawn: Sequence[tuple[Round, Round]], kind: str = kind, share: int = share) -> float:
+                    ours, theirs = (times([pair[side] for pair in drawn], kind) for side in (0, 1))
+                    return float(np.percentile(ours, share) - np.percentile(theirs, share))
 
-            peer = float(np.percentile(times(arrivals["direct"], kind), share))
-            figures[f"gateway_added_{infix}p{share}_ms"] = report.figure(
-                gained(pairs), f"ms, beyond vLLM's own p{share}", n=sum(len(one.whole) for one in arrivals["gateway"]),
-                interval=interval(pairs, gained), peer="vLLM asked directly", peer_value=peer,
-            )
+                peer = float(np.percentile(times(arrivals["direct"], kind), share))
+                figures[f"gateway_added_{asked}{infix}p{share}_ms"] = report.figure(
+                    gained(pairs), f"ms, beyond vLLM's own p{share}", n=sum(len(one.whole) for one in arrivals[way]),
+                    interval=interval(pairs, gained), peer="vLLM asked directly", peer_value=peer,
+                )
     failed = sum(one.failed for each in arrivals.values() for one in each)
     return figures | {"arrivals_failed": report.figure(failed, "requests")}
 

@@ -38,7 +38,8 @@ MB = 1 << 20
 def run(minutes: float = MINUTES) -> dict[str, dict[str, Any]]:
     """``soak_failed``: requests that did not end as they should; ``soak_rss_growth_mb``: what the gateway's process
     holds in the last minute beyond what it held in the second (medians), ``soak_pss_growth_mb`` with shared memory
-    divided; ``soak_open_files_growth`` likewise; ``soak_left_running``: chat requests in work after all were answered.
+    divided; ``soak_open_files_growth`` likewise, each also ``_late``: beyond what it held in the middle of the time;
+    ``soak_left_running``: chat requests in work after all were answered.
     """
     with started() as stack, tempfile.TemporaryDirectory(prefix="tdmm-soak-") as folder:
         path = Path(folder) / "talking.npz"
@@ -166,9 +167,11 @@ async def _soaked(stack: Stack, file: bytes, seconds: float) -> dict[str, dict[s
     rows = {"rss_growth_mb": (rss, "MB"), "pss_growth_mb": (pss, "MB"), "open_files_growth": (files, "files")}
     figures = {"soak_failed": report.figure(soak.failed.total(), "requests", n=before)}
     for name, (column, unit) in rows.items():
-        first, last = ends(when, column, seconds)
+        first, middle, last = marks(when, column, seconds)
         told = f"{unit}, from {first:.0f} in the second minute to {last:.0f} in the last one"
         figures[f"soak_{name}"] = report.figure(last - first, told, n=len(when))
+        told = f"{unit}, from {middle:.0f} in the middle minute to {last:.0f} in the last one"
+        figures[f"soak_{name}_late"] = report.figure(last - middle, told, n=len(when))
     return figures | {
         "soak_rss_slope_mb_per_hour": report.figure(slope(when, rss, seconds), "MB an hour", n=len(when)),
         "soak_minutes": report.figure(seconds / 60, "minutes"),
@@ -236,11 +239,12 @@ def held(process: int) -> tuple[float, float, float]:
     return rss, pss, float(len(list(Path(f"/proc/{process}/fd").iterdir())))
 
 
-def ends(when: np.ndarray, values: np.ndarray, seconds: float) -> tuple[float, float]:
-    """Medians in the second minute and in the last one; in the second and last fifth of what is shorter."""
+def marks(when: np.ndarray, values: np.ndarray, seconds: float) -> tuple[float, float, float]:
+    """Medians in the second minute, in the middle one and in the last one; fifths of what is shorter than five."""
     span = min(60.0, seconds / 5)
-    first, last = (when >= span) & (when < 2 * span), when >= seconds - span
-    return float(np.median(values[first])), float(np.median(values[last]))
+    starts = (span, (seconds - span) / 2, seconds - span)
+    first, middle, last = (float(np.median(values[(when >= start) & (when < start + span)])) for start in starts)
+    return first, middle, last
 
 
 def slope(when: np.ndarray, values: np.ndarray, seconds: float) -> float:

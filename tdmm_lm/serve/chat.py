@@ -14,7 +14,7 @@ import numpy as np
 from tdmm_lm.lm import tasks, vocab
 from tdmm_lm.serve import exports, long, parts
 from tdmm_lm.serve.decoder import Chunk, Stream
-from tdmm_lm.serve.engine import Ended, Moved, Options, Piece, Said, Used
+from tdmm_lm.serve.engine import Begun, Ended, Moved, Options, Piece, Said, Used
 from tdmm_lm.serve.errors import ApiError, busy
 from tdmm_lm.serve.events import DONE, event
 from tdmm_lm.serve.motions import described
@@ -189,7 +189,7 @@ class Chat:
         told = long.answer(self.server.engine, prepared.messages, prepared.options, self.server.codec.code_fps)
         async with aclosing(told) as pieces:
             async for piece in pieces:
-                if first:
+                if first and not isinstance(piece, Begun):
                     metrics.first.observe(time.perf_counter() - begun)
                     first = False
                 if isinstance(piece, Ended):
@@ -209,7 +209,7 @@ class Chat:
                 async for piece in pieces:
                     if isinstance(piece, Used):
                         used = piece
-                    else:
+                    elif not isinstance(piece, Begun):
                         _note(answers[piece.index], piece)
             choices = [await self._choice(answer, prepared) for answer in answers]
         finally:
@@ -255,7 +255,7 @@ class Chat:
         }
 
     async def stream(self, prepared: Prepared) -> AsyncGenerator[bytes, None]:
-        """Events in OpenAI's chunk shape. The first piece is waited for, so that a refusal still has a status."""
+        """Events in OpenAI's chunk shape; none before the engine has taken the request, so refusals have a status."""
         head = self._head("chat.completion.chunk")
         usual: dict[str, Any] = {"usage": None} if prepared.wants_usage else {}
 
@@ -288,10 +288,16 @@ class Chat:
 
         async def pump() -> None:
             nonlocal used
+            opened = False
             async with aclosing(self._pieces(prepared)) as pieces:
                 async for piece in pieces:
+                    if not opened:
+                        opened = True
+                        for answer in answers:
+                            await out.put(chunk(answer.index, {"role": "assistant", "content": ""}))
                     if isinstance(piece, Used):
                         used = piece
+                    if isinstance(piece, (Begun, Used)):
                         continue
                     answer = answers[piece.index]
                     begun = bool(answer.codes)
@@ -328,9 +334,6 @@ class Chat:
         pumping = asyncio.create_task(all_of_it())
         try:
             made = await out.get()
-            if made is not None:
-                for answer in answers:
-                    yield chunk(answer.index, {"role": "assistant", "content": ""})
             while made is not None:
                 ready = [made]  # what has come meanwhile goes out together
                 while (made := out.get_nowait() if not out.empty() else b"") and made is not None:

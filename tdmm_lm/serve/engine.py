@@ -30,6 +30,11 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """The engine has taken the request and will not refuse it any more; need not come."""
+
+
+@dataclass(frozen=True)
 class Said:
     """Words of answer ``index``, or whatever else OpenAI puts into a delta (``extra``: tool calls, refusals)."""
 
@@ -66,7 +71,7 @@ class Used:
     motion_tokens: int
 
 
-Piece = Said | Moved | Ended | Used
+Piece = Begun | Said | Moved | Ended | Used
 
 
 class Engine(ABC):

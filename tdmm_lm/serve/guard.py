@@ -51,7 +51,6 @@ class Keys:
                 found = _named(known)
         return found
 
-
     def known(self, owner: str | None) -> bool:
         """Whether an owner's key still opens the server."""
         return any(owner == _named(digest) for digest in self._digests)

@@ -18,7 +18,7 @@ import aiohttp
 import orjson
 
 from tdmm_lm.lm import framing, generate, vocab
-from tdmm_lm.serve.engine import Ended, Engine, Moved, Options, Piece, Said, Used
+from tdmm_lm.serve.engine import Begun, Ended, Engine, Moved, Options, Piece, Said, Used
 from tdmm_lm.serve.errors import ApiError, broken, busy
 
 SPELLED = re.compile(r"<\|/?[a-z]+(?:_\d+_\d+)?\|>")  # motion tokens as the engine writes them into its text
@@ -99,8 +99,11 @@ class OpenAIEngine(Engine):
         form: str = options.form or ("text" if options.more.get("tools") else await self._form(messages, options))
         reader = [framing.Reader(self.vocab) for _ in range(options.n)]
         reasons: dict[int, str] = {}
-        used = Used(0, 0, 0)
+        used, begun = Used(0, 0, 0), False
         async for chunk in self._asked(self._body(messages, options, form), options.stream):
+            if not begun:
+                begun = True
+                yield Begun()
             if usage := chunk.get("usage"):
                 used = Used(usage["prompt_tokens"], usage["completion_tokens"], 0)
             for choice in chunk.get("choices", ()):

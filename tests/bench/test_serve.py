@@ -90,11 +90,13 @@ def test_the_summary_of_rounds():
 
 
 def test_what_the_gateway_adds():
-    arrivals = {"direct": [a_round(), a_round()], "gateway": [a_round(whole=0.53, first=0.112)] * 2}
+    arrivals = {"direct": [a_round(), a_round()], "gateway": [a_round(whole=0.53, first=0.112)] * 2,
+                "codes": [a_round(whole=0.51)] * 2}
     figures = serve.added(arrivals, 1.0)
     assert figures["gateway_added_p50_ms"]["value"] == pytest.approx(30)
     assert figures["gateway_added_p99_ms"]["value"] == pytest.approx(30)
     assert figures["gateway_added_first_chunk_p50_ms"]["value"] == pytest.approx(12)
+    assert figures["gateway_added_codes_p50_ms"]["value"] == pytest.approx(10)
     assert figures["gateway_added_p99_ms"]["peer_value"] == pytest.approx(500)
     assert figures["arrivals_failed"]["value"] == 0
 
@@ -115,6 +117,7 @@ def test_vllm_is_asked_directly_what_the_gateway_asks_it():
 def test_growth_is_of_the_last_minute_over_the_second():
     when = np.arange(0.0, 1200.0, 5.0)
     values = np.where(when < 60, 100.0, 200.0 + when / 3600 * 6)
-    first, last = soak.ends(when, values, 1200.0)
+    first, middle, last = soak.marks(when, values, 1200.0)
     assert (first, last) == (pytest.approx(200.15, abs=0.01), pytest.approx(201.95, abs=0.02))
+    assert middle == pytest.approx(201.0, abs=0.01)
     assert soak.slope(when, values, 1200.0) == pytest.approx(6)

@@ -333,6 +333,38 @@ def test_chunks_say_the_same_as_the_whole(name: str, strides: tuple[int, ...], c
     assert np.abs(np.concatenate(made) - whole).max() < 1e-5
 
 
+@pytest.mark.parametrize("ahead", [True, False])
+@pytest.mark.parametrize("strides", [(1,), (2, 3)])
+def test_streams_that_are_decoded_together_keep_apart(strides: tuple[int, ...], ahead: bool) -> None:
+    """Some have just begun, some end, some have nothing new: each says what it says alone."""
+    model = wide_awake("vq", strides=strides, look_ahead=ahead)
+    random = np.random.default_rng(0)
+    motions = [random.integers(0, 16, (int(length), 1)) for length in (0, 1, 2, 9, 33, 60, 61, 90)]
+    first = streaming.Decoding(model)
+    streams = [first, *(streaming.Decoding(model, first.flow) for _ in motions[1:])]
+    made: list[list[np.ndarray]] = [[] for _ in motions]
+    at, ended = [0] * len(motions), [False] * len(motions)
+    while not all(ended):
+        chosen = [i for i in range(len(motions)) if not ended[i] and random.random() < 0.5]
+        for i in chosen:
+            step = int(random.integers(0, 20))
+            streams[i].add(motions[i][at[i] : at[i] + step])
+            at[i] += step
+            if at[i] >= len(motions[i]):
+                streams[i].end()
+                ended[i] = True
+        expected = [streams[i].ready * model.frames_per_code for i in chosen]
+        rows = streaming.decode([streams[i] for i in chosen])
+        assert [len(part) for part in rows] == expected
+        for i, part in zip(chosen, rows):
+            made[i].append(part)
+    for codes, parts in zip(motions[1:], made[1:]):
+        with torch.no_grad():
+            whole = model.decode(torch.from_numpy(codes)[None])[0].numpy()
+        assert np.abs(np.concatenate(parts) - whole).max() < 1e-5
+    assert not any(map(len, made[0]))
+
+
 def test_streams_are_checked() -> None:
     model = small("vq")
     with pytest.raises(ValueError, match=r"stream: expected rows of 10 features, got \(3, 4\)"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tdmm_lm import bundle
-from tdmm_lm.serve.engine import Ended, Moved, Options, Said, Used
+from tdmm_lm.serve.engine import Begun, Ended, Moved, Options, Said, Used
 from tdmm_lm.serve.errors import ApiError
 from tdmm_lm.serve.openai_engine import Backend, OpenAIEngine
 
@@ -46,6 +46,7 @@ def test_motion_comes_from_token_ids_however_the_bytes_are_cut(backend, cut):
     pieces, _ = asked(MOTION, backend.url)
     assert codes(pieces) == list(range(60))
     assert not [p for p in pieces if isinstance(p, Said)]
+    assert pieces[0] == Begun()
     assert pieces[-2:] == [Ended(0, "stop"), Used(7, 63, 60)]
 
 
