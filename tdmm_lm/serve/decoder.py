@@ -6,6 +6,8 @@ the whole motion decodes to, up to rounding (`tdmm_lm.streaming`).
 
 import asyncio
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -23,6 +25,7 @@ from tdmm_lm.rigs import Rig
 RAMP = (5, 10, 20)  # code frames of the first chunks
 CHUNK = 25  # of all later ones
 AHEAD = 10  # times as large at most where codes come faster than motion plays: nobody waits, and fewer calls do it
+NICE = 10  # of the thread: motion that is decoded a moment later plays no later
 log = logging.getLogger(__name__)
 
 
@@ -125,6 +128,8 @@ class Decoder:
 
     def _work(self) -> None:
         torch.set_num_threads(1)  # of this thread: the cores belong to the language model
+        if sys.platform == "linux":  # where threads have their own; it must not push the engine off its core
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._stopped)
