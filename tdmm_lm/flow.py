@@ -8,7 +8,7 @@ looks at one row alone is one product of matrices for all of them.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class _Rows:
     """Rows of several streams behind one another, ``counts`` of each."""
 
     rows: Tensor  # (n, channels)
-    counts: list[int] = field(default_factory=list)
+    counts: list[int]
 
     def parts(self) -> Sequence[Tensor]:
         return self.rows.split(self.counts)
@@ -54,14 +54,9 @@ class _Around:
         patches, middles, counts = [], [], []
         for state, new in zip(states, given.parts()):
             kept = state.kept[self.place]
-            if kept is None and len(new):
-                kept = new[:1].expand(self.before, -1)
-            if kept is None:  # the stream has not begun
-                kept = new
-            parts = [kept, new]
-            if state.ended and len(kept) + len(new):
-                parts.append((new if len(new) else kept)[-1:].expand(self.after, -1))
-            kept = torch.cat(parts)
+            kept = torch.cat([new[:1].repeat(self.before, 1) if kept is None else kept, new])
+            if state.ended:
+                kept = torch.cat([kept, kept[-1:].repeat(self.after, 1)])
             count = max(0, len(kept) - self.before - self.after)
             seen = functional.silu(kept) if self.activated else kept
             patches.append(torch.cat([seen[i * self.step : i * self.step + count] for i in range(self.taps)], 1))

@@ -150,12 +150,21 @@ class Database:
     def writing(self, *, alone: bool = False) -> Iterator[sa.Connection]:
         """A transaction that ends well or not at all; with ``alone`` no two of these run at once."""
         with (
-            _refusing(), self._turn if self.sqlite else nullcontext(),
+            _refusing(), self._in_line() if self.sqlite else nullcontext(),
             self.engine.connect().execution_options(tdmm_write=True) as connection, connection.begin(),
         ):
             if alone and not self.sqlite:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:name)"), {"name": LOCK})
             yield connection
+
+    @contextmanager
+    def _in_line(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=BUSY_SECONDS):
+            raise _waited()
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def close(self) -> None:
         self.engine.dispose()
@@ -178,7 +187,7 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except PoolTimeout:
-        raise busy("The store is busy; try again.", 2, code="store_unavailable") from None
+        raise _waited() from None
     except OperationalError as error:
         driver: Any = error.orig
         said, code = str(driver), driver.sqlite_errorname if isinstance(driver, sqlite3.Error) else driver.sqlstate
@@ -186,6 +195,10 @@ def _refusing() -> Iterator[None]:
             raise full() from None
         log.error("the store's database: %s", " ".join(said.split()))
         raise busy("The store is busy or not reachable; try again.", 2, code="store_unavailable") from None
+
+
+def _waited() -> ApiError:
+    return busy("The store is busy; try again.", 2, code="store_unavailable")
 
 
 def full() -> ApiError:

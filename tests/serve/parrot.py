@@ -12,7 +12,7 @@ from tdmm_lm import bundle, codec, rigs
 from tdmm_lm.lm import vocab
 from tdmm_lm.serve import gateway
 from tdmm_lm.serve.decoder import Decoder
-from tdmm_lm.serve.engine import Ended, Engine, Moved, Said, Used
+from tdmm_lm.serve.engine import Begun, Ended, Engine, Moved, Said, Used
 from tdmm_lm.serve.errors import ApiError
 from tdmm_lm.serve.guard import Keys
 from tdmm_lm.serve.metrics import Metrics
@@ -28,7 +28,7 @@ SAMPLE = sorted(bundle.path("assets/samples").glob("*.npz"))[0]
 
 class Parrot(Engine):
     """What the last user's turn begins with decides: `fail` refuses, `crash` is a fault, `late fail` comes after a
-    word, `slow` says a word every .05 s until it is closed, `cut` leaves a motion open."""
+    word, `taken` fails before one, `slow` says a word every .05 s until it is closed, `cut` leaves a motion open."""
 
     name, folder = "parrot", LM
     extras = frozenset(("stop", "tools", "response_format", "logit_bias", "logprobs", "top_logprobs"))
@@ -56,6 +56,9 @@ class Parrot(Engine):
             raise ApiError(400, "conversation: too long", param="messages", code="context_length_exceeded")
         if content.startswith("crash"):
             raise RuntimeError(f"a fault with {content} in it")
+        if content.startswith("taken"):
+            yield Begun()
+            raise ApiError(503, "The engine stopped.", code="engine_gone", retry_after=2)
         frames = options.frames or 30
         for index in range(options.n):
             if options.form == "motion":

@@ -230,6 +230,10 @@ def test_failures_have_a_status_before_and_an_event_after_the_first_byte(client)
     assert late.status_code == 200
     assert '"engine_gone"' in late.text
     assert "[DONE]" not in late.text
+    taken = ask(client, "taken", stream=True)  # the answer begins with the engine's yes, not with its first word
+    assert taken.status_code == 200
+    assert taken.text.index('"role":"assistant"') < taken.text.index('"engine_gone"')
+    assert ask(client, "taken").status_code == 503
     whole = ask(client, "late fail")
     assert (whole.status_code, whole.headers["retry-after"]) == (503, "2")
     for answer in (ask(client, "crash"), ask(client, "crash", stream=True)):

@@ -345,3 +345,26 @@ def test_a_motion_of_another_process_is_visible_here(tmp_path):
     two.close()
     one.close()
     assert list(Path(tmp_path, "incoming").iterdir()) == []
+
+
+def test_who_waits_too_long_for_other_writers_is_told_to_come_again(store, monkeypatch):
+    monkeypatch.setattr(tables, "BUSY_SECONDS", 0.05)
+    writing, done = threading.Event(), threading.Event()
+
+    def slow():
+        with store.vault.database.writing():
+            writing.set()
+            done.wait(10)
+
+    other = threading.Thread(target=slow)
+    other.start()
+    try:
+        assert writing.wait(10)
+        with pytest.raises(ApiError) as refused:
+            motion(store)
+        assert (refused.value.status, refused.value.code) == (503, "store_unavailable")
+        assert refused.value.retry_after == 2
+    finally:
+        done.set()
+        other.join()
+    assert store.motions.get("ann", motion(store).id).frames == 10
