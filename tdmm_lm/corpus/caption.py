@@ -11,14 +11,14 @@ from typing import Literal
 import numpy as np
 
 from tdmm_lm.corpus.labels import Labels, Moved, Shown
-from tdmm_lm.corpus.lexicon import lexicon
+from tdmm_lm.corpus.lexicon import Word, lexicon
 from tdmm_lm.corpus.reading import Reading, parse
 from tdmm_lm.corpus.wordings import NUMBERS, PRONOUNS, TIMES, conjugate, ing, tidy, wordings
 
 __all__ = ["Reading", "Style", "describe", "parse", "prompt"]
 
 Style = Literal["full", "plain", "brief"]
-EMOTIONS = ("joy", "sadness", "anger", "surprise", "fear", "disgust", "contempt")
+EMOTIONS = ("joy", "sadness", "anger", "surprise", "fear", "disgust", "contempt", "pain", "doubt")
 
 
 def _one(rng: np.random.Generator, ways: tuple[str, ...]) -> str:
@@ -33,6 +33,13 @@ def _degree(level: str, rng: np.random.Generator, split: str, *, attributive: bo
             return degree
 
 
+def _said(word: Word, rng: np.random.Generator) -> tuple[str, str]:
+    """A word's form, verb or adjective, and the word or, one time in four, a synonym of it."""
+    form, main = ("adjective", word.adjective) if word.adjective else ("verb", word.verb)
+    assert main is not None
+    return form, _one(rng, word.synonyms) if word.synonyms and rng.random() < 0.25 else main
+
+
 def expression(shown: Shown, rng: np.random.Generator, split: str = "train", *, plain: bool = False) -> str:
     """A clause with its verb marked: "+smile broadly", "+look very angry". ``plain`` leaves out inchoative forms."""
     say = wordings()
@@ -43,6 +50,7 @@ def expression(shown: Shown, rng: np.random.Generator, split: str = "train", *, 
             amount = say.amounts[shown.level].pick(rng)
             return say.expression["family"].train[1].format(amount=amount, family=say.families[shown.family][0])
     word = lexicon().word(name)
+    form, said = _said(word, rng)
     if shown.family in EMOTIONS and not plain and rng.random() < 0.12:
         amount = say.amounts[shown.level].pick(rng, split)
         return (
@@ -50,26 +58,26 @@ def expression(shown: Shown, rng: np.random.Generator, split: str = "train", *, 
             .pick(rng, split)
             .format(amount=amount, family=_one(rng, say.families[shown.family]))
         )
-    if word.adjective:
+    if form == "adjective":
         way = say.expression["adjective"].train[0] if plain else say.expression["adjective"].pick(rng, split)
         degree = _degree(shown.level, rng, split, attributive="{a}" in way)
-        return way.replace("{a}", "a").replace("{adjective}", f"{degree} {word.adjective}")
+        return way.replace("{a}", "a").replace("{adjective}", f"{degree} {said}")
     if word.noun and not plain and rng.random() < 0.25:
         return (
             say.expression["noun"]
             .pick(rng, split)
             .format(a="a", size=say.sizes[shown.level].pick(rng, split), noun=word.noun)
         )
-    assert word.verb is not None
     adverb = say.adverbs[shown.level].pick(rng, split)
-    if word.strongly and (word.strongly == ("",) or (shown.level == "strong" and rng.random() < 0.6)):
-        adverb = _one(rng, word.strongly)
-    verb = word.verb.replace("{side}", shown.side)
+    own = {"slight": word.slightly, "strong": word.strongly}.get(shown.level, ())
+    if word.strongly == ("",) or (own and rng.random() < 0.6):
+        adverb = _one(rng, own or word.strongly)
+    verb = said.replace("{side}", shown.side)
     if word.sided and shown.side == "both":  # observed, and not clear on which side
-        verb = word.verb.replace("{their} {side} eye", "one eye").replace("{their} {side}", "one side")
+        verb = said.replace("{their} {side} eye", "one eye").replace("{their} {side}", "one side")
     way = "{verb}" if plain else say.expression["verb"].pick(rng, split)
     if way == "{verb}":
-        before = adverb.endswith("ly") and adverb not in word.strongly and " " not in adverb and rng.random() < 0.3
+        before = adverb.endswith("ly") and adverb not in own and " " not in adverb and rng.random() < 0.3
         return f"{adverb} +{verb}" if before else f"+{verb} {adverb}"
     first, _, rest = verb.partition(" ")
     return way.replace("{verbing}", f"{ing(first)} {rest} {adverb}").replace("{verb}", f"{verb} {adverb}")
@@ -77,7 +85,7 @@ def expression(shown: Shown, rng: np.random.Generator, split: str = "train", *, 
 
 def neutral(labels: Labels, rng: np.random.Generator, split: str = "train") -> str:
     """A clause for a face that shows nothing."""
-    word = lexicon().word(labels.word).adjective if labels.word else "neutral"
+    word = _said(lexicon().word(labels.word), rng)[1] if labels.word else "neutral"
     return wordings().neutral.pick(rng, split).replace("{a}", "a").replace("{adjective}", str(word))
 
 
@@ -141,7 +149,7 @@ def prompt(labels: Labels, rng: np.random.Generator, *, split: str = "train") ->
     frame = say.prompt.pick(rng, split, kept=1.0)
     if len(labels.shown) == 1 and first and first.adjective and timed and "{subject}" in frame and rng.random() < 0.25:
         noun = "person" if noun == "someone" else noun
-        noun = f"{_degree(labels.level, rng, split, attributive=True)} {first.adjective} {noun}"
+        noun = f"{_degree(labels.level, rng, split, attributive=True)} {_said(first, rng)[1]} {noun}"
     elif labels.shown:
         timed += [(shown.onset, expression(shown, rng, split)) for shown in labels.shown]
     elif not timed or rng.random() < 0.5:

@@ -3,6 +3,7 @@
 The words themselves are data, `recipes/corpus/lexicon.yaml`; this file checks them and answers for them.
 """
 
+import re
 from functools import lru_cache
 from typing import get_args
 
@@ -27,13 +28,19 @@ class Dynamics(Settings):
 
 
 class Word(Settings):
-    """One word. ``targets`` are ARKit weights at full intensity, sides as explained in the YAML's head."""
+    """One word. ``targets`` are ARKit weights at full intensity, sides as explained in the YAML's head.
+
+    ``feels`` is (valence, arousal), each -1..1, on Russell's circumplex.
+    """
 
     family: str
     targets: dict[str, float]
+    feels: tuple[float, float] = (0.0, 0.0)
     verb: str | None = None
     adjective: str | None = None
     noun: str | None = None
+    synonyms: tuple[str, ...] = ()
+    slightly: tuple[str, ...] = ()
     strongly: tuple[str, ...] = ()
     sided: bool = False
     intensity: Range = (0.15, 1.0)
@@ -47,15 +54,19 @@ class Word(Settings):
             raise ValueError(f"expected a family among {', '.join(FAMILIES)}, got {self.family!r}")
         if not (self.verb or self.adjective):
             raise ValueError("expected a verb or an adjective, got neither")
+        if not all(-1 <= value <= 1 for value in self.feels):
+            raise ValueError(f"feels: expected valence and arousal from -1 to 1, got {self.feels}")
         for side in ("left", "right") if self.sided else ("both",):
             weights(self, side)
         return self
 
 
 class Lexicon(Settings):
-    """The whole YAML file. ``limits`` are pairs of ARKit names and the largest sum they may reach."""
+    """The whole YAML file. ``limits`` are pairs of ARKit names and the largest sum they may reach; ``units`` are the
+    FACS action units of shapes without their sides."""
 
     dynamics: dict[str, Dynamics]
+    units: dict[str, int]
     limits: tuple[tuple[str, str, float], ...]
     words: dict[str, Word]
 
@@ -71,6 +82,13 @@ class Lexicon(Settings):
         if name not in self.words:
             raise ValueError(f"lexicon: expected one of {', '.join(self.words)}, got {name!r}.")
         return self.words[name]
+
+    def action_units(self, name: str) -> tuple[int, ...]:
+        """FACS action units that take part in a word by at least a seventh, sorted."""
+        shapes = (
+            (re.sub(r"(Near|Far)$", "", shape), weight) for shape, weight in self.word(name).targets.items()
+        )
+        return tuple(sorted({self.units[shape] for shape, weight in shapes if weight >= 0.14 and shape in self.units}))
 
     def timing(self, name: str) -> Dynamics:
         """How a word usually runs: its own ranges, else its family's, else the default."""

@@ -53,11 +53,33 @@ def _mentions() -> tuple[tuple[str, re.Pattern[str]], ...]:
     result: dict[str, list[str]] = {}
     for word in lexicon().words.values():
         forms = result.setdefault(word.family, [])
-        forms += [_verb(word.verb)] if word.verb else []
-        forms += [re.escape(form) for form in (word.adjective, word.noun) if form]
+        verbs, rest = [word.verb], [word.adjective, word.noun]
+        (rest if word.adjective else verbs).extend(word.synonyms)
+        forms += [_verb(verb) for verb in verbs if verb]
+        forms += [re.escape(form) for form in rest if form]
     for family, nouns in wordings().families.items():
         result[family] += [re.escape(re.sub(r"^(a|an|the) ", "", noun)) for noun in nouns]
-    return tuple((family, re.compile(rf"\b(?:{'|'.join(forms)})\b")) for family, forms in result.items())
+    return tuple(
+        (family, re.compile(rf"\b(?:{'|'.join(sorted(forms, key=len, reverse=True))})\b"))
+        for family, forms in result.items()
+    )
+
+
+def _found(segment: str, said: str) -> list[tuple[int, int, str]]:
+    """(start, end, family) of what names an expression in a clause, of names inside one another the longest.
+
+    ``said`` is the part before a "not"; only a neutral face is looked for behind it too ("no expression").
+    """
+    every = [
+        (match.start(), match.end(), family)
+        for family, pattern in _mentions()
+        if (match := pattern.search(segment if family == "neutral" else said))
+    ]
+    kept: list[tuple[int, int, str]] = []
+    for start, stop, family in sorted(every, key=lambda name: name[0] - name[1]):  # "a smile with an open mouth"
+        if all(stop <= begin or start >= end for begin, end, _ in kept):
+            kept.append((start, stop, family))
+    return sorted(kept)
 
 
 @lru_cache(maxsize=1)
@@ -67,7 +89,8 @@ def _levels() -> tuple[tuple[str, re.Pattern[str]], ...]:
         ways = [
             way for table in (say.adverbs, say.degrees, say.sizes, say.amounts) for way in table[level].train if way
         ]
-        ways += [way for word in lexicon().words.values() for way in word.strongly if way] if level == "strong" else []
+        own = {"slight": "slightly", "strong": "strongly"}.get(level)
+        ways += [way for word in lexicon().words.values() for way in vars(word).get(own, ()) if way] if own else []
         ways.append({"slight": "slight", "clear": "clear", "strong": "strong"}[level])
         result.append(
             (level, re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(set(ways), key=len, reverse=True)))})\b"))
@@ -132,13 +155,8 @@ def parse(text: str) -> Reading:
     for segment in re.split(r"[.,;:!?\n]| then | and | while ", f" {text.lower()} "):
         denied = NOT.search(segment)
         said = segment[: denied.start()] if denied else segment  # "nods without blinking", "without the nod"
-        found = sorted(
-            (match.start(), match.end(), family)
-            for family, pattern in _mentions()
-            if (match := pattern.search(segment if family == "neutral" else said))  # "no expression"
-        )
         outside = said
-        for start, stop, family in found:
+        for start, stop, family in _found(segment, said):
             outside = outside.replace(segment[start:stop], " ")  # the left eye of a wink is no glance to the left
             if not shown or shown[-1][0] != family:
                 shown.append((family, _level(segment)))

@@ -75,6 +75,8 @@ def third(verb: str) -> str:
     irregular = {"have": "has", "do": "does", "be": "is"}
     if verb in irregular:
         return irregular[verb]
+    if re.search(r"[^aeiou]y$", verb):
+        return verb[:-1] + "ies"
     return verb + ("es" if re.search(r"(s|x|z|ch|sh|o)$", verb) else "s")
 
 

@@ -11,8 +11,10 @@ Side = Literal["both", "left", "right"]  # the person's own
 
 # What a face can express so that geometry alone tells it from the others. Each family is a rule in `actions.py`.
 FAMILIES = (
-    "neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust", "contempt",  # emotions
-    "pucker", "mouth_open", "squint", "puff", "lip_press", "brow_raise", "wink", "jaw_side", "tongue_out",  # actions
+    "neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust", "contempt", "pain", "doubt",  # emotions
+    "pucker", "funnel", "mouth_open", "squint", "eyes_wide", "eyes_closed", "puff", "lip_press", "lip_bite",  # actions
+    "teeth", "stretch", "dimple", "chin_raise", "mouth_side", "jaw_side", "jaw_forward", "brow_raise", "brow_lower",
+    "wink", "tongue_out",
 )
 GESTURES = ("none", "nod", "shake", "tilt_left", "tilt_right", "turn_left", "turn_right", "look_up", "look_down")
 # nod and shake are repeated and have a count; tilt, turn, look are held: the head goes there and stays for a while

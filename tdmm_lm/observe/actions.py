@@ -25,7 +25,10 @@ SLACK = 0.2  # of the stronger side: unevenness that every face has
 RESTING = 5  # percentile of each held shape over the clip that is this person's rest, as far as `REST` allows
 REST = {"eyeSquint": 0.6, "browDown": 0.2, "other": 0.1}  # narrow eyes and low brows are mostly anatomy
 WAVER = 1.5  # times the rest is taken off: what is always there also comes and goes with every blink
-SILENT = ("mouth_open", "pucker", "lip_press", "jaw_side")  # not seen while the person speaks: speech is made of them
+SILENT = (
+    "mouth_open", "pucker", "funnel", "lip_press", "lip_bite", "teeth", "stretch", "chin_raise", "mouth_side",
+    "jaw_side", "jaw_forward",
+)  # not seen while the person speaks: speech is made of them
 AROUND = 0.5  # seconds before and after: lips part for a breath and settle
 SPOKEN = 0.5  # of the mouth's shapes, while the person speaks: what the held part of speech leaves standing
 
@@ -76,25 +79,53 @@ PROTOTYPES: dict[str, tuple[dict[str, float], ...]] = {
         {"one:mouthSmile": 0.65, "one:mouthUpperUp": 0.75, "one:noseSneer": 0.5, "one:mouthDimple": 0.4},
         {"one:mouthDimple": 1.0},
     ),
+    "pain": (
+        {"eyeSquint": 0.85, "cheekSquint": 0.8, "browDown": 0.8, "eyeBlink": 0.3},
+        {"eyeSquint": 0.85, "cheekSquint": 0.75, "browDown": 0.7, "mouthStretch": 0.6, "eyeBlink": 0.3},
+        {"eyeSquint": 0.9, "cheekSquint": 0.85, "browDown": 0.85, "mouthUpperUp": 0.5, "noseSneer": 0.3,
+         "mouthStretch": 0.3, "eyeBlink": 0.35},
+    ),
+    "doubt": (
+        {"one:browOuterUp": 0.9, "one:browDown": 0.7},
+        {"one:browOuterUp": 0.7, "one:browDown": 0.85, "one:eyeSquint": 0.3},
+        {"one:browOuterUp": 0.7, "one:browDown": 0.7, "eyeSquint": 0.4},
+        {"one:browOuterUp": 0.75, "one:browDown": 0.6, "mouthFrown": 0.35, "mouthShrugLower": 0.25},
+    ),
     "pucker": (
         {"mouthPucker": 1.0}, {"mouthPucker": 0.9, "mouthFunnel": 0.4}, {"mouthPucker": 0.85, "mouthShrugLower": 0.6},
     ),
+    "funnel": ({"mouthFunnel": 1.0}, {"mouthFunnel": 0.95, "jawOpen": 0.3}, {"mouthFunnel": 0.9, "mouthPucker": 0.25}),
     "mouth_open": (
         {"jawOpen": 1.0}, {"jawOpen": 0.8, "mouthFunnel": 0.25}, {"jawOpen": 1.0, "eyeSquint": 0.45, "eyeBlink": 0.3},
         {"jawOpen": 1.0, "mouthLowerDown": 0.3, "mouthUpperUp": 0.15},
     ),
     "squint": ({"eyeSquint": 1.0, "eyeBlink": 0.25}, {"eyeSquint": 1.0, "cheekSquint": 0.3}),
+    "eyes_wide": ({"eyeWide": 1.0},),
+    "eyes_closed": ({"eyeBlink": 1.0}, {"eyeBlink": 0.9, "mouthFrown": 0.2}),
     "puff": ({"cheekPuff": 1.0}, {"cheekPuff": 1.0, "mouthPress": 0.3}),
     "lip_press": (
         {"mouthPress": 1.0, "mouthRollUpper": 0.5, "mouthRollLower": 0.6}, {"mouthPress": 1.0},
         {"mouthPress": 0.5, "mouthRollUpper": 0.95, "mouthRollLower": 0.95},
     ),
+    "lip_bite": ({"mouthRollLower": 1.0},),
+    "teeth": (
+        {"mouthUpperUp": 0.85, "mouthLowerDown": 0.85, "mouthStretch": 0.2},
+        {"mouthUpperUp": 0.6, "mouthLowerDown": 1.0},
+        {"mouthLowerDown": 1.0, "mouthUpperUp": 0.25},
+        {"mouthUpperUp": 0.75, "mouthLowerDown": 0.85, "browDown": 0.3, "mouthStretch": 0.2},
+    ),
+    "stretch": ({"mouthStretch": 1.0}, {"mouthStretch": 1.0, "mouthLowerDown": 0.3}),
+    "dimple": ({"mouthDimple": 1.0},),
+    "chin_raise": ({"mouthShrugLower": 1.0}, {"mouthShrugLower": 1.0, "mouthShrugUpper": 0.6}),
+    "mouth_side": ({"mouthSide": 1.0},),
+    "brow_lower": ({"browDown": 1.0}, {"browDown": 1.0, "browInnerUp": 0.2}),
     "brow_raise": (
         {"browInnerUp": 0.9, "browOuterUp": 0.95}, {"browOuterUp": 1.0, "browInnerUp": 0.4}, {"browInnerUp": 1.0},
         {"one:browOuterUp": 1.0, "browInnerUp": 0.35},
     ),
     "wink": ({"one:eyeBlink": 1.0}, {"one:eyeBlink": 1.0, "one:cheekSquint": 0.5, "one:eyeSquint": 0.3}),
     "jaw_side": ({"jawSide": 1.0, "mouthSide": 0.3}, {"jawSide": 1.0}),
+    "jaw_forward": ({"jawForward": 1.0},),
     "tongue_out": ({"tongueOut": 1.0, "jawOpen": 0.4},),
 }
 

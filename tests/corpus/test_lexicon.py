@@ -2,23 +2,59 @@
 
 import numpy as np
 import pytest
+import torch
 
+from tdmm_lm import rigs
 from tdmm_lm.corpus.lexicon import Lexicon, Word, lexicon, weights
+from tdmm_lm.corpus.perform import limit
+from tdmm_lm.motion import face
 from tdmm_lm.motion.face import ARKIT
-from tdmm_lm.observe import FAMILIES
+from tdmm_lm.observe import FAMILIES, actions
 
 
-def test_every_family_has_words_and_there_are_over_36():
-    assert len(lexicon().words) >= 36
+def full(name):
+    """A word's weights as a face can show them, on the left where it has sides."""
+    word = lexicon().word(name)
+    return limit(weights(word, "left" if word.sided else "both")[None].astype(float))
+
+
+def test_there_are_200_words_of_every_family():
+    assert len(lexicon().words) == 200
     assert all(lexicon().of_family(family) for family in FAMILIES)
 
 
-def test_nearest_family_of_every_word_is_its_own():
-    known = [(word.family, weights(word, "left" if word.sided else "both")) for word in lexicon().words.values()]
-    known = [(family, target / np.linalg.norm(target)) for family, target in known if family != "neutral"]
-    means = {family: np.mean([t for f, t in known if f == family], 0) for family in {f for f, _ in known}}
-    for family, target in known:
-        assert max(means, key=lambda name: target @ means[name] / np.linalg.norm(means[name])) == family
+@pytest.mark.parametrize("name", lexicon().words)
+def test_a_word_is_said_felt_and_made_of_action_units(name):
+    word = lexicon().word(name)
+    assert {"joy": 1, "sadness": -1, "anger": -1, "fear": -1, "pain": -1}.get(word.family, 0) * word.feels[0] >= 0
+    assert lexicon().action_units(name) or word.family in ("neutral", "mouth_side")
+    timing = lexicon().timing(name)
+    assert all(0 < low <= high for low, high in (timing.attack, timing.hold, timing.release))
+
+
+def test_every_word_lies_nearest_to_its_own_family():
+    names = [name for name, word in lexicon().words.items() if word.family != "neutral"]
+    alike, _ = actions.match(actions.features(np.concatenate([full(name) for name in names])))
+    found = [FAMILIES[place] for place in alike.argmax(1)]
+    assert found == [lexicon().word(name).family for name in names]
+
+
+def test_every_word_is_a_face_of_its_own():
+    rig, names = rigs.load("head"), tuple(lexicon().words)
+    shown = np.concatenate([full(name) for name in names]).astype(np.float32)
+    clip = face.assemble({"expression": shown}, fps=25, rig="head")
+    places = rig.vertices(torch.from_numpy(clip.values), subset=torch.arange(0, len(rig.template), 3))
+    assert torch.isfinite(places).all()
+    for i in range(len(names)):
+        moved = 1000 * (places[i] - places[:i]).norm(dim=-1).amax(-1)
+        assert not len(moved) or moved.min() > 0.6, (names[i], names[int(moved.argmin())])  # mm, somewhere
+
+
+def test_no_synonym_is_another_word():
+    owner = {}
+    for name, word in lexicon().words.items():
+        for form in (word.verb or word.adjective, *word.synonyms):
+            assert owner.setdefault(form, name) == name, form
 
 
 def test_sides_and_pairs():
