@@ -17,7 +17,8 @@ from tdmm_lm.corpus.wordings import NUMBERS, PRONOUNS, TIMES, conjugate, ing, ti
 
 __all__ = ["Reading", "Style", "describe", "parse", "prompt"]
 
-Style = Literal["full", "plain", "brief"]
+Style = Literal["full", "plain", "brief", "phrase", "sentence", "timed"]
+LENGTHS: tuple[Style, Style, Style] = ("phrase", "sentence", "timed")
 EMOTIONS = ("joy", "sadness", "anger", "surprise", "fear", "disgust", "contempt", "pain", "doubt")
 
 
@@ -157,10 +158,7 @@ def prompt(labels: Labels, rng: np.random.Generator, *, split: str = "train") ->
     if rng.random() < 0.15:
         timed.append((max(onset for onset, _ in timed), blinking(labels.blinks, rng, split)))
     text = _joined(timed, rng, split)
-    if labels.speech_share > 0.02:
-        percent = tens(labels.speech_share)
-        share = "" if percent == 100 else say.share.pick(rng, split).format(percent=percent)
-        text += " " + say.while_speaking.pick(rng, split).replace("{share}", share)
+    text += " " + _talking(labels.speech_share, rng, split)
     form = re.search(r"{clauses:(\w+)}", frame)
     assert form is not None
     if "face" in frame:
@@ -179,8 +177,12 @@ def describe(labels: Labels, rng: np.random.Generator, style: Style = "full", *,
     """All that a clip shows: "Strong joy: they smile broadly. They nod twice. They blink once. They are silent."
 
     The subject is a person of no named kind, since motion does not show one. ``full`` names family and level before
-    each expression, ``plain`` tells it in sentences, ``brief`` in one line of participles.
+    each expression, ``plain`` tells it in sentences, ``brief`` in one line of participles. The `LENGTHS` need not say
+    it all: a ``phrase`` has expressions and gestures, a ``sentence`` gaze and speech too, and ``timed`` tells when each
+    begins and ends: "From 0.3 to 2.5 s they smile broadly. They blink once and stay silent."
     """
+    if style in ("phrase", "sentence"):
+        return _short(labels, rng, style, split)
     say = wordings()
     heads = [(moved.onset, gesture(moved, rng, split)) for moved in labels.gestures] or [
         (0.0, say.still.pick(rng, split))
@@ -203,7 +205,17 @@ def describe(labels: Labels, rng: np.random.Generator, style: Style = "full", *,
         heading = ", then ".join(named(shown) for shown in labels.shown) or say.families["neutral"][0]
         return tidy(", ".join([heading, *(conjugate(clause, "ing", pronoun) for clause in (*rest, *facts))]))
     shows = [(shown.onset, expression(shown, rng, split, plain=True)) for shown in labels.shown]
-    if style == "plain":
+    if style == "timed":
+        spans = [(shown.onset, shown.offset, clause) for shown, (_, clause) in zip(labels.shown, shows)]
+        spans += [(moved.onset, moved.offset, gesture(moved, rng, split)) for moved in labels.gestures]
+        spans += [(moved.onset, moved.offset, glance(moved, rng, split)) for moved in labels.gazes]
+        parts = [
+            say.timed.pick(rng, split).format(start=f"{start:.1f}", stop=f"{stop:.1f}", sentence=sentence(clause))
+            for start, stop, clause in sorted(spans)
+        ]
+        still = [] if labels.shown else [sentence(neutral(Labels(seconds=labels.seconds), rng, split))]
+        parts = [*still, *parts, sentence(" and ".join(facts))]
+    elif style == "plain":
         clauses = [
             _joined(shows, rng, "train") if shows else neutral(Labels(seconds=labels.seconds), rng, split),
             *rest,
@@ -216,3 +228,27 @@ def describe(labels: Labels, rng: np.random.Generator, style: Style = "full", *,
         parts = parts or [f"{say.families['neutral'][0]}."]
         parts += [sentence(clause) for clause in (*rest, *facts)]
     return " ".join(part[0].upper() + part[1:] for part in map(tidy, parts))
+
+
+def _short(labels: Labels, rng: np.random.Generator, style: Style, split: str) -> str:
+    """"smiling broadly, then nodding twice"; "The person smiles broadly, then nods twice while talking."."""
+    say = wordings()
+    timed = [(shown.onset, expression(shown, rng, split, plain=True)) for shown in labels.shown]
+    timed = timed or [(0.0, neutral(Labels(seconds=labels.seconds), rng, split))]
+    timed += [(moved.onset, gesture(moved, rng, split)) for moved in labels.gestures]
+    if style == "phrase":
+        return tidy(conjugate(_joined(timed, rng, split), "ing", "they"))
+    timed += [(moved.onset, glance(moved, rng, split)) for moved in labels.gazes]
+    noun = say.description["subject"].pick(rng, split)
+    text = conjugate(_joined(timed, rng, split), "pronoun" if noun == "they" else "third", "they")
+    text = f"{noun} {text} {_talking(labels.speech_share, rng, split)}."
+    return tidy(text[0].upper() + text[1:])
+
+
+def _talking(share: float, rng: np.random.Generator, split: str) -> str:
+    """"while talking about 40 % of the time"; nothing for a silent person."""
+    if share <= 0.02:
+        return ""
+    say, percent = wordings(), tens(share)
+    part = "" if percent == 100 else say.share.pick(rng, split).format(percent=percent)
+    return say.while_speaking.pick(rng, split).replace("{share}", part)

@@ -14,6 +14,8 @@ from tdmm_lm.corpus.wordings import NUMBERS, TIMES, ing, third, wordings
 
 THEIR = r"(?:their|her|his|its|your|the|one's)"
 SIDE = {"left": r"left(?:wards?)?", "right": r"right(?:wards?)?", "up": r"up(?:wards?)?", "down": r"down(?:wards?)?"}
+SPAN = re.compile(r"\b(?:from )?(\d+(?:\.\d+)?)(?: s(?:econds)?)? to (\d+(?:\.\d+)?) s(?:econds)?\b:?")
+NEAR = 0.11  # seconds: a moment told to the tenth
 NOT = re.compile(r"\b(not|no|never|without|isn't|doesn't|don't|aren't)\b")
 EYES = re.compile(r"\b(glanc\w*|gaz\w*|eyes?)\b")
 
@@ -22,7 +24,8 @@ class Reading(Settings):
     """What a text says. ``families`` and ``gestures`` are in the text's order; what it does not say is None or empty.
 
     ``family`` and ``level`` are those of the expression said to be strongest (the first of equals), ``gesture`` and
-    ``count`` of the first head gesture ("none" where none is mentioned); the count is 1 where none is said.
+    ``count`` of the first head gesture ("none" where none is mentioned); the count is 1 where none is said. ``spans``
+    are the seconds "from 0.3 to 2.5 s".
     """
 
     family: str | None = None
@@ -35,6 +38,7 @@ class Reading(Settings):
     gaze: str = "front"
     blinks: int | None = None
     speech_share: float | None = None
+    spans: tuple[tuple[float, float], ...] = ()
 
 
 def _verb(clause: str) -> str:
@@ -152,7 +156,8 @@ def parse(text: str) -> Reading:
     shown: list[tuple[str, str]] = []
     gestures: list[tuple[str, int]] = []
     gaze, blinks, speech = "front", None, None
-    for segment in re.split(r"[.,;:!?\n]| then | and | while ", f" {text.lower()} "):
+    spans = tuple((float(start), float(stop)) for start, stop in SPAN.findall(text.lower()))
+    for segment in re.split(r"[.,;:!?\n]| then | and | while ", f" {SPAN.sub('', text.lower())} "):
         denied = NOT.search(segment)
         said = segment[: denied.start()] if denied else segment  # "nods without blinking", "without the nod"
         outside = said
@@ -186,6 +191,7 @@ def parse(text: str) -> Reading:
         gaze=gaze,
         blinks=blinks,
         speech_share=speech,
+        spans=spans,
     )
 
 
@@ -194,16 +200,33 @@ def agrees(reading: Reading, labels: Labels) -> dict[str, bool]:
 
     ``family``: the families in order, all of them. ``gesture``: the gestures in order; ``count``: with their counts.
     ``level``: of the strongest expression; unsaid means clear, and a wink has none. ``blinks``: within one;
-    ``speech_share``: within 10 points (both False where unsaid).
+    ``speech_share``: within 10 points (both False where unsaid). ``spans``: every span told is an event's.
     """
+    events = [(shown.onset, shown.offset) for shown in labels.shown]
+    events += [(moved.onset, moved.offset) for moved in (*labels.gestures, *labels.gazes)]
     return {
         "family": reading.families == labels.families,
         "level": reading.level == labels.level
-        or (reading.level == "" and (labels.level == "clear" or labels.family == "wink")),
+        or (reading.level == "" and labels.level == "clear")
+        or labels.family == "wink",
         "gesture": tuple(name for name, _ in reading.gestures) == tuple(moved.name for moved in labels.gestures),
         "count": reading.gestures == tuple((moved.name, moved.count) for moved in labels.gestures),
         "gaze": reading.gaze == labels.gaze,
         "blinks": reading.blinks is not None and abs(reading.blinks - labels.blinks) <= 1,
         "speech_share": reading.speech_share is not None
         and abs(reading.speech_share - labels.speech_share) <= 0.1 + 1e-9,
+        "spans": all(
+            any(abs(start - onset) <= NEAR and abs(stop - offset) <= NEAR for onset, offset in events)
+            for start, stop in reading.spans
+        ),
     }
+
+
+def contradictions(reading: Reading, labels: Labels) -> list[str]:
+    """What a text says that is not so, by the keys of `agrees`; what it leaves out contradicts nothing."""
+    said = {
+        "family": bool(reading.families), "level": reading.level != "", "gesture": bool(reading.gestures),
+        "count": bool(reading.gestures), "gaze": reading.gaze != "front", "blinks": reading.blinks is not None,
+        "speech_share": reading.speech_share is not None, "spans": True,
+    }
+    return [key for key, right in agrees(reading, labels).items() if said[key] and not right]

@@ -60,6 +60,7 @@ class Wordings(Settings):
     # `and` is a word of Python's
     also: Wording
     description: dict[str, Wording]
+    timed: Wording
     families: dict[str, tuple[str, ...]]
     edits: dict[str, Wording]
 

@@ -90,6 +90,47 @@ def test_round_trip_of_descriptions(style, split):
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("style", caption.LENGTHS)
+def test_lengths_say_what_they_say_truly(style, split):
+    words = []
+    for seed in range(500):
+        known = labels.of_score(prompts.sample(seed, split="dev"))
+        text = caption.describe(known, np.random.default_rng(seed), style, split=split)
+        read = caption.parse(text)
+        assert not reading.contradictions(read, known), text
+        agreed = reading.agrees(read, known)
+        assert agreed["family"], text
+        assert agreed["count"], text
+        if style != "phrase":
+            assert agreed["gaze"], text
+            assert read.speech_share is not None or known.speech_share < 0.02, text
+        if style == "timed":
+            assert len(read.spans) == len(known.shown) + len(known.gestures) + len(known.gazes), text
+            assert agreed["blinks"], text
+            assert agreed["speech_share"], text
+        words.append(len(text.split()))
+    least, most = {"phrase": (4, 10), "sentence": (7, 16), "timed": (14, 40)}[style]
+    assert least < np.mean(words) < most
+
+
+def test_what_is_said_wrongly_is_a_contradiction():
+    for text, wrong in (
+        ("They smile broadly and nod twice.", []),
+        ("They scowl strongly and nod twice.", ["family"]),
+        ("They nod three times.", ["count"]),
+        ("They shake their head twice.", ["gesture", "count"]),
+        ("They smile slightly.", ["level"]),
+        ("They smile broadly and glance left.", ["gaze"]),
+        ("They blink four times.", ["blinks"]),
+        ("They talk all the time.", ["speech_share"]),
+        ("From 0.3 to 2.5 s they smile broadly.", []),
+        ("From 0.3 to 1.5 s they smile broadly.", ["spans"]),
+        ("It is a sunny day.", []),
+    ):
+        assert reading.contradictions(caption.parse(text), NODDING) == wrong, text
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
 def test_round_trip_of_prompts(split):
     for seed in range(1000):
         known = labels.of_score(prompts.sample(seed, split="dev"))
