@@ -142,7 +142,7 @@ def render(
 
 @corpus_app.command("build", epilog="Example: `tdmm corpus build recipes/corpus/first.yaml -o runs/corpus`")
 def corpus_build(recipe: Path, output: Out, changes: Changes = None) -> None:
-    """A data set from a recipe; started again it goes on where it was stopped."""
+    """A data set from a recipe; started again it goes on where it was. `workers=2`, `runner=ray` share out the work."""
     from tdmm_lm import config
     from tdmm_lm.corpus import build
 
@@ -151,10 +151,10 @@ def corpus_build(recipe: Path, output: Out, changes: Changes = None) -> None:
 
 @corpus_app.command("check", epilog="Example: `tdmm corpus check runs/corpus`")
 def corpus_check(folder: Path) -> None:
-    """Verify a data set's rows against their scores, and count them."""
-    from tdmm_lm.corpus import build
+    """Verify every row of a data set and its card's numbers; the first thing wrong ends it with one line."""
+    from tdmm_lm.corpus import checking
 
-    typer.echo(build.check(folder))
+    typer.echo(checking.check(folder))
 
 
 @app.command(epilog="Example: `tdmm train tokenizers/face.yaml steps=2000 -o runs/face`")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from tdmm_lm import bundle, codec, config, formats, rigs
 from tdmm_lm.files import replacing
@@ -51,8 +52,10 @@ def check_ending(path: Path) -> None:
         raise ValueError(f"{path}: expected an ending among {', '.join(sorted(known))}, got {path.suffix or 'none'}.")
 
 
-def write(clip: MotionClip, path: Path, rig: rigs.Rig | None, audio: Path | None = None) -> None:
-    """A clip to any file, pictures included. A body needs no rig."""
+def write(
+    clip: MotionClip, path: Path, rig: rigs.Rig | None, audio: Path | Float[np.ndarray, " samples"] | None = None
+) -> None:
+    """A clip to any file, pictures included. A body needs no rig; sound goes into pictures only."""
     if path.suffix.lower() in RENDERED:
         config.find("render", SHOWN[clip.modality]).write(clip, path, rig, audio=audio)
     else:
@@ -97,7 +100,11 @@ def animate(
     rig: str = "head",
     lm: Path | None = None,
 ) -> int:
-    """Perform a prompt, or a score.yaml exactly as written, into every output; the number of frames."""
+    """Perform a prompt, or a score.yaml exactly as written, into every output; the number of frames.
+
+    What a score says is heard in an mp4, and in a .wav beside every other output.
+    """
+    sound = None
     for path in outputs:
         check_ending(path)
     if modality != "face":
@@ -110,7 +117,7 @@ def animate(
         if seconds is not None:
             raise ValueError(f"--seconds: expected none with a score, whose own length counts, got {seconds:g}.")
         asked = config.load(score.Score, text)
-        clip = perform.perform(asked.model_copy(update={"seed": seed}) if seed else asked)
+        clip, sound = perform.perform(asked.model_copy(update={"seed": seed}) if seed else asked), perform.sound(asked)
         if rig != clip.rig:
             clip, _ = solve.retarget(clip, rigs.load(clip.rig), target)
     else:
@@ -123,8 +130,19 @@ def animate(
         codes = generate.perform(model, prompt, frames=frames, seed=seed)
         clip = codec.detokenize(network, codes, target)
     for path in outputs:
-        write(clip, path, target)
+        write(clip, path, target, audio=sound)
+        if sound is not None and path.suffix.lower() not in RENDERED:
+            _write_sound(sound, path.with_suffix(".wav"))
     return clip.frames
+
+
+def _write_sound(sound: Float[np.ndarray, " samples"], path: Path) -> None:
+    import soundfile
+
+    from tdmm_lm.video import AUDIO_RATE
+
+    with replacing(path) as beside:
+        soundfile.write(beside, sound, AUDIO_RATE, subtype="PCM_16", format="WAV")
 
 
 def convert(

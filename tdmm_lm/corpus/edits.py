@@ -90,7 +90,8 @@ def _word(score: Score, rng: np.random.Generator, split: str, kind: str) -> tupl
     if len(score.expressions) != 1:
         return None
     now = score.expressions[0]
-    barred = {"wink", "neutral", lexicon().word(now.word).family, *(prompts.SILENT if score.speech else ())}
+    busy = prompts.SILENT if score.speech or score.says else ()
+    barred = {*prompts.CLOSED, "neutral", lexicon().word(now.word).family, *busy}
     name = str(
         rng.choice(lexicon().of_family(str(rng.choice([family for family in FAMILIES if family not in barred]))))
     )

@@ -6,23 +6,37 @@ from zlib import crc32
 
 import numpy as np
 
+from tdmm_lm.corpus import sentences
 from tdmm_lm.corpus.lexicon import lexicon
-from tdmm_lm.corpus.score import BLINK_APART, HELD, PERIOD, Direction, Expression, Gesture, Glance, HeadMove, Score
+from tdmm_lm.corpus.score import (
+    BLINK_APART,
+    HELD,
+    LEANS,
+    PERIOD,
+    Direction,
+    Expression,
+    Gesture,
+    Glance,
+    HeadMove,
+    Saying,
+    Score,
+)
 from tdmm_lm.corpus.wordings import wordings
 from tdmm_lm.observe import FAMILIES, INTENSITIES, Side
 
 T = TypeVar("T")
+Spans = tuple[tuple[float, float], ...]
 
 SECONDS = (4.0, 4.0, 4.0, 2.0, 2.4, 3.0, 3.6, 5.0, 6.0)  # drawn evenly: mostly four
 SILENT = (
-    "mouth_open",
-    "pucker",
-    "puff",
-    "lip_press",
-    "tongue_out",
-    "jaw_side",
+    "mouth_open", "pucker", "funnel", "puff", "lip_press", "lip_bite", "teeth", "stretch", "chin_raise", "mouth_side",
+    "jaw_side", "jaw_forward", "tongue_out",
 )  # families that leave no mouth for speech
-_CHANCES = np.array([0.055] + [0.075] * 7 + [0.42 / 9] * 9)  # neutral, emotions, actions: in the order of FAMILIES
+CLOSED = ("wink", "eyes_closed")  # and those that leave no eye for a blink
+# neutral, emotions, actions: in the order of FAMILIES
+CHANCES = np.array([0.04] + [0.05] * 9 + [0.51 / (len(FAMILIES) - 10)] * (len(FAMILIES) - 10))
+BLINK_MEAN, BLINK_SPREAD = 2.8, 0.7  # seconds from one blink to the next; standard deviation of their logarithm
+BLINK_BEFORE, BLINKS_MOST, BLINK_AT_SHIFT = 20.0, 4, 0.4
 SIDES: tuple[Side, Side] = ("left", "right")
 MARGIN = 0.04  # intensities keep this far from the borders between levels, so that the name is not a matter of taste
 
@@ -66,22 +80,46 @@ def expression(
     )
 
 
-def _expressions(rng: np.random.Generator, seconds: float) -> tuple[Expression, ...]:
-    family = str(rng.choice(FAMILIES, p=_CHANCES))
-    word = str(rng.choice(lexicon().of_family(family)))
+def _families(words: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
+    """The words to draw from by family, in the order of `FAMILIES`; families without any are left out."""
+    for word in words or ():
+        lexicon().word(word)
+    found = {family: lexicon().of_family(family) for family in FAMILIES}
+    if words is not None:
+        found = {family: tuple(word for word in known if word in words) for family, known in found.items()}
+    return {family: known for family, known in found.items() if known}
+
+
+def _expressions(
+    rng: np.random.Generator, seconds: float, words: Sequence[str] | None, main: str | None = None
+) -> tuple[Expression, ...]:
+    """One or two; ``main`` is the only or the strongest one's word."""
+    known = _families(words)
+    chances = np.array([CHANCES[FAMILIES.index(family)] for family in known])
+    family = str(rng.choice(tuple(known), p=chances / chances.sum()))
+    word = str(rng.choice(known[family]))
+    if main is not None:
+        word, family = main, lexicon().word(main).family
     if family == "neutral":
         return (expression(rng, word, onset=0.0, until=seconds),)
     if seconds < 3.4 or rng.random() > 0.2:
         return (expression(rng, word, onset=float(rng.uniform(0.1, min(1.0, seconds * 0.25))), until=seconds - 0.1),)
-    other = str(rng.choice([name for name in FAMILIES if name not in (family, "neutral")]))
-    second_word = str(rng.choice(lexicon().of_family(other)))
+    others = [name for name in known if name not in (family, "neutral")]
+    if not others:
+        return (expression(rng, word, onset=float(rng.uniform(0.1, 1.0)), until=seconds - 0.1),)
+    second_word = str(rng.choice(known[str(rng.choice(others))]))
+    if main is not None and rng.random() < 0.5:
+        word, second_word = second_word, word
     middle = seconds * float(rng.uniform(0.42, 0.52))
     first = expression(rng, word, onset=float(rng.uniform(0.05, 0.3)), until=middle)
     first = first.model_copy(update={"hold": round(max(0.4, middle - first.onset - first.attack - first.release), 2)})
     for _ in range(8):
         second = expression(rng, second_word, onset=round(first.offset - 0.15, 2), until=seconds)
-        if abs(second.intensity - first.intensity) >= 0.15:  # one of the two is the strongest, beyond doubt
+        apart = second.intensity - first.intensity  # one of the two is the strongest, beyond doubt
+        if abs(apart) >= 0.15 and (main is None or (second if apart > 0 else first).word == main):
             return (first, second)
+    if main is not None:
+        return (expression(rng, main, onset=float(rng.uniform(0.1, 1.0)), until=seconds - 0.1),)
     return (first,)
 
 
@@ -107,8 +145,8 @@ def head_move(rng: np.random.Generator, gesture: Gesture, *, earliest: float, la
 
 
 def gestures(rng: np.random.Generator, *, but: str | None = None) -> Gesture:
-    """One gesture; nod and shake, which have counts to be learnt, twice as often as the others."""
-    choices = [name for name in get_args(Gesture) if name != but]
+    """One gesture; nod and shake, which have counts to be learnt, twice as often as the others, and no leans."""
+    choices = [name for name in get_args(Gesture) if name != but and name not in LEANS]
     chances = np.array([2.0 if name in PERIOD else 1.0 for name in choices])
     return choices[int(rng.choice(len(choices), p=chances / chances.sum()))]
 
@@ -130,15 +168,33 @@ def _head(rng: np.random.Generator, seconds: float) -> tuple[HeadMove, ...]:
     return (move,) if move else ()
 
 
-def blinks(rng: np.random.Generator, seconds: float, avoid: tuple[tuple[float, float], ...] = ()) -> tuple[float, ...]:
-    """Moments of natural blinks, about one in 2.5 seconds, apart from each other and from the spans to avoid."""
-    wanted = min(int(rng.poisson(seconds / 2.5)), 4)
+def blinks(
+    rng: np.random.Generator, seconds: float, avoid: Spans = (), *, shifts: Sequence[float] = ()
+) -> tuple[float, ...]:
+    """Moments of natural blinks, apart from each other and from the spans to avoid.
+
+    A renewal process: the time from one to the next is log-normal, 2.8 s in the mean. ``shifts`` are moments at which
+    the gaze goes elsewhere; people often blink then (Evinger et al., 1994), here at 40 of 100.
+    """
+    apart, latest = BLINK_APART + 0.1, max(0.25, seconds - 0.3)
+
+    def allowed(moment: float, others: list[float]) -> bool:
+        inside = 0.2 <= moment <= latest and not any(start - 0.25 < moment < stop + 0.25 for start, stop in avoid)
+        return inside and all(abs(moment - other) >= apart for other in others)
+
     moments: list[float] = []
-    for moment in rng.uniform(0.2, max(0.25, seconds - 0.3), 12):
-        clear = all(abs(moment - other) >= BLINK_APART + 0.1 for other in moments)
-        if clear and len(moments) < wanted and not any(start - 0.25 < moment < stop + 0.25 for start, stop in avoid):
+    for shift in shifts:
+        moment = round(shift + float(rng.uniform(0.0, 0.08)), 2)
+        if rng.random() < BLINK_AT_SHIFT and allowed(moment, moments):
+            moments.append(moment)
+    # begins long before the clip does, so that the first blink in it is as likely early as late
+    mean = np.log(BLINK_MEAN - apart) - BLINK_SPREAD**2 / 2
+    count = int((seconds + BLINK_BEFORE) / apart) + 1
+    times = np.cumsum(apart + rng.lognormal(mean, BLINK_SPREAD, count)) - BLINK_BEFORE
+    for moment in times[(times > 0) & (times < seconds)]:
+        if allowed(round(float(moment), 2), moments):
             moments.append(round(float(moment), 2))
-    return tuple(sorted(moments))
+    return tuple(sorted(moments[:BLINKS_MOST]))
 
 
 def _speech(rng: np.random.Generator, seconds: float) -> tuple[tuple[float, float], ...]:
@@ -155,20 +211,29 @@ def _speech(rng: np.random.Generator, seconds: float) -> tuple[tuple[float, floa
 
 
 def sample(
-    seed: int, *, split: str = "train", seconds: float | None = None, lengths: Sequence[float] = SECONDS
+    seed: int,
+    *,
+    split: str = "train",
+    seconds: float | None = None,
+    lengths: Sequence[float] = SECONDS,
+    words: Sequence[str] | None = None,
+    word: str | None = None,
+    spoken: float = 0.0,
 ) -> Score:
     """The ``seed``-th score of a split: another split never draws the same.
 
     It lasts ``seconds``, else one of ``lengths``.
-    Families are drawn evenly, then a word of the family; nod and shake twice as often as the held gestures.
+    Of ``words`` (all of the lexicon's by default) a family is drawn, emotions somewhat more often, then a word of it;
+    nod and shake twice as often as the held gestures. ``word`` is not drawn but given: it is the only or the strongest
+    expression's. Of the scores with speech a share ``spoken`` says a sentence.
     """
     rng = np.random.default_rng([crc32(split.encode()), seed])
     seconds = seconds or float(rng.choice(lengths))
-    expressions = _expressions(rng, seconds)
+    expressions = _expressions(rng, seconds, words, word)
     families = {lexicon().word(e.word).family for e in expressions}
     gaze: tuple[Glance, ...] = ()
     head = _head(rng, seconds)
-    if rng.random() < (0.12 if head else 0.3) and "wink" not in families:
+    if rng.random() < (0.12 if head else 0.3) and not families & set(CLOSED):
         length = float(rng.uniform(0.7, min(1.8, seconds * 0.5)))
         gaze = (
             Glance(
@@ -179,15 +244,24 @@ def sample(
             ),
         )
     speech = () if families & set(SILENT) or rng.random() > 0.28 else _speech(rng, seconds)
-    shut = tuple((e.onset, e.offset) for e in expressions if lexicon().word(e.word).family == "wink")
+    says: tuple[Saying, ...] = ()
+    if speech and spoken:  # chance of its own, so that the share changes nothing else
+        other = np.random.default_rng([crc32(split.encode()), seed, 1])
+        saying = sentences.fitting(other, seconds) if other.random() < spoken else None
+        if saying:
+            speech, says = (), (saying,)
+    shut = tuple((e.onset, e.offset) for e in expressions if lexicon().word(e.word).family in CLOSED)
     shut += tuple((g.onset, g.onset + g.seconds) for g in gaze if g.direction == "down")
+    shifts = [moment for g in gaze for moment in (g.onset, g.onset + g.seconds)]
+    shifts += [move.onset for move in head if move.gesture in HELD]
     return Score(
         seconds=seconds,
         subject=one(rng, tuple(wordings().subjects)),
         expressions=expressions,
         head=head,
         gaze=gaze,
-        blinks=blinks(rng, seconds, shut),
+        blinks=blinks(rng, seconds, shut, shifts=shifts),
         speech=speech,
+        says=says,
         seed=int(rng.integers(2**31)),
     )

@@ -3,6 +3,7 @@
     seconds: 4
     expressions: [{word: smile, intensity: 0.9, onset: 0.4}]
     head: [{gesture: nod, count: 2, onset: 2.0}]
+    says: [{text: "Good morning, Bob.", voice: en-us, onset: 0.6}]
 
 Seconds from the clip's start everywhere; what runs past the end is simply still there when the clip ends.
 """
@@ -14,10 +15,15 @@ from pydantic import Field, model_validator
 
 from tdmm_lm.config import Settings
 from tdmm_lm.corpus.lexicon import lexicon, weights
+from tdmm_lm.corpus.voice import Speech, speak
 from tdmm_lm.observe import Side
 
-HELD = ("tilt_left", "tilt_right", "turn_left", "turn_right", "look_up", "look_down")
-Gesture = Literal["nod", "shake", "tilt_left", "tilt_right", "turn_left", "turn_right", "look_up", "look_down"]
+LEANS = ("lean_forward", "lean_back")  # they move the head through space, which no codec of ours keeps
+HELD = ("tilt_left", "tilt_right", "turn_left", "turn_right", "look_up", "look_down", *LEANS)
+Gesture = Literal[
+    "nod", "shake", "tilt_left", "tilt_right", "turn_left", "turn_right", "look_up", "look_down", "lean_forward",
+    "lean_back",
+]
 Direction = Literal["left", "right", "up", "down"]
 PERIOD = {"nod": 0.6, "shake": 0.75}  # seconds a dip or a full cycle takes where the score does not say
 BLINK_APART = 0.45  # seconds between the middles of two blinks, so that they are two
@@ -44,8 +50,30 @@ class Expression(Settings):
         return self.onset + self.attack + self.hold + self.release
 
 
+class Micro(Settings):
+    """A micro-expression: a word that flashes over the face, weakly, and is gone before one is sure of it."""
+
+    word: str
+    intensity: float = Field(default=0.35, gt=0, le=0.6)
+    onset: float = Field(default=1.0, ge=0)
+    attack: float = Field(default=0.06, ge=0.03, le=0.15)
+    hold: float = Field(default=0.1, ge=0.04, le=0.2)
+    release: float = Field(default=0.1, ge=0.03, le=0.2)
+    side: Side = "both"
+
+    @model_validator(mode="after")
+    def _known(self) -> "Micro":
+        weights(lexicon().word(self.word), self.side)
+        return self
+
+    @property
+    def offset(self) -> float:
+        return self.onset + self.attack + self.hold + self.release
+
+
 class HeadMove(Settings):
-    """A gesture of the head, ``seconds`` in all; ``degrees``: a nod's dip, half a shake's swing or the held angle."""
+    """A gesture of the head, ``seconds`` in all; ``degrees``: a nod's dip, half a shake's swing, the held angle, or how
+    far the upper body leans."""
 
     gesture: Gesture
     count: int = Field(default=1, ge=1, le=4)
@@ -66,16 +94,44 @@ class HeadMove(Settings):
 
 
 class Glance(Settings):
-    """The eyes go somewhere and stay; ``amount`` is 0..1 of their range."""
+    """The eyes go somewhere, stay and come back; ``amount`` is 0..1 of their range.
+
+    A ``saccade`` is there at once; a ``pursuit`` follows something that moves there all the while.
+    """
 
     direction: Direction
+    kind: Literal["saccade", "pursuit"] = "saccade"
     onset: float = Field(default=0.8, ge=0)
     seconds: float = Field(default=1.2, ge=0.3, le=60)
     amount: float = Field(default=0.7, gt=0, le=1)
 
 
+class Saying(Settings):
+    """A sentence and who speaks it: a voice of espeak-ng such as en-us, en-gb or en-us+f2. ``pitch`` 50 is its own."""
+
+    text: str = Field(min_length=1, max_length=500)
+    voice: str = "en-us"
+    onset: float = Field(default=0.3, ge=0)
+    words_per_minute: int = Field(default=165, ge=80, le=400)
+    pitch: int = Field(default=50, ge=0, le=99)
+
+    @property
+    def spoken(self) -> Speech:
+        """Its sound and the times of its phonemes, from its own onset.
+
+        Raises:
+            ValueError: espeak-ng is not installed, or the voice or the text is not one.
+        """
+        return speak(self.text, voice=self.voice, words_per_minute=self.words_per_minute, pitch=self.pitch)
+
+    @property
+    def offset(self) -> float:
+        return self.onset + self.spoken.seconds
+
+
 class Score(Settings):
-    """One performance. ``blinks`` are the moments the eyes are shut, ``speech`` spans with a beginning and an end.
+    """One performance. ``blinks`` are the moments the eyes are shut, ``speech`` spans with a beginning and an end in
+    which somebody speaks without words, ``says`` what is spoken with words and sound.
 
     ``subject`` is for the text alone; ``seed`` chooses the person (how this face does things) and all small chance.
     """
@@ -84,16 +140,46 @@ class Score(Settings):
     fps: float = Field(default=25.0, ge=1, le=240)
     subject: str = "person"
     expressions: tuple[Expression, ...] = ()
+    micro: tuple[Micro, ...] = ()
     head: tuple[HeadMove, ...] = ()
     gaze: tuple[Glance, ...] = ()
     blinks: tuple[float, ...] = ()
     speech: tuple[tuple[float, float], ...] = ()
+    says: tuple[Saying, ...] = ()
     seed: int = Field(default=0, ge=0)
+
+    @property
+    def frames(self) -> int:
+        return max(1, round(self.seconds * self.fps))
+
+    @property
+    def spoken(self) -> tuple[tuple[float, float], ...]:
+        """Spans in which somebody speaks, with words or without, in order and merged where they touch.
+
+        Raises:
+            ValueError: espeak-ng is not installed, or a voice or text is not one.
+        """
+        spans = [*self.speech, *((one.onset, min(one.offset, self.seconds)) for one in self.says)]
+        merged: list[tuple[float, float]] = []
+        for start, stop in sorted(spans):
+            if merged and start <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+            else:
+                merged.append((start, stop))
+        return tuple(merged)
+
+    def crossfade(self, place: int) -> Expression | None:
+        """The expression that another goes over into, because it begins while that one is released."""
+        first = self.expressions[place]
+        follow = [e for e in self.expressions if first.offset - first.release <= e.onset <= first.offset]
+        return min((e for e in follow if e.offset > first.offset), key=lambda e: e.onset, default=None)
 
     @model_validator(mode="after")
     def _fits(self) -> "Score":
         for kind, onsets in (
             ("expressions", [e.onset for e in self.expressions]),
+            ("micro", [m.onset for m in self.micro]),
+            ("says", [s.onset for s in self.says]),
             ("head", [h.onset for h in self.head]),
             ("gaze", [g.onset for g in self.gaze]),
             ("blinks", list(self.blinks)),

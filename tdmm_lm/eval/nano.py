@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tdmm_lm import bundle, codec, formats, report, rigs
-from tdmm_lm.corpus import caption, labels, perform, prompts, reading
+from tdmm_lm import bundle, codec, config, formats, report, rigs
+from tdmm_lm.corpus import caption, labels, perform, prompts, reading, recipe
 from tdmm_lm.corpus import recordings as sources
 from tdmm_lm.lm import generate
 from tdmm_lm.motion import MotionClip
@@ -21,6 +21,7 @@ from tdmm_lm.observe import run as observing
 from tdmm_lm.progress import track
 
 Figures = dict[str, dict[str, Any]]
+TAUGHT = "recipes/corpus/first.yaml"  # what the bundled model was trained on
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,12 @@ def load(folder: Path | None = None) -> Bench:
     """The bundled model, or the one in ``folder``."""
     lm = generate.load(folder or bundle.path("assets/lm"))
     return Bench(lm, lm.codec(), rigs.load("head"))
+
+
+def taught() -> tuple[str, ...] | None:
+    """The words of the corpus that the bundled model learned from; None: all of the lexicon's."""
+    asked = recipe.sources(config.load(recipe.Settings, bundle.path(TAUGHT)))["performed"][1]
+    return asked.words or None
 
 
 def share(hits: Sequence[bool], **more: Any) -> dict[str, Any]:
@@ -55,7 +62,8 @@ def described(bench: Bench, *, n: int = 500) -> Figures:
 
     Families and gestures must be right in their order, all of them, as keywords in the description say.
     """
-    scores = [prompts.sample(seed, split="test") for seed in range(n)]
+    words = taught()
+    scores = [prompts.sample(seed, split="test", words=words) for seed in range(n)]
     known = [labels.of_score(score) for score in scores]
     codes = [codec.tokenize(bench.network, perform.perform(score), bench.rig) for score in track(scores, "performing")]
     texts = generate.describe_batch(bench.lm, codes)
@@ -79,7 +87,8 @@ def performed(bench: Bench, *, n: int = 500) -> Figures:
     A prompt with two expressions asks for the stronger, one with two gestures for either.
     """
     rng = np.random.default_rng(0)
-    scores = [prompts.sample(n + seed, split="test") for seed in range(n)]
+    words = taught()
+    scores = [prompts.sample(n + seed, split="test", words=words) for seed in range(n)]
     known = [labels.of_score(score) for score in scores]
     asked = [caption.prompt(truth, rng, split="test") for truth in known]
     frames = [round(score.seconds * bench.network.code_fps) for score in scores]

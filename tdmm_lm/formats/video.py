@@ -16,8 +16,9 @@ from array import array
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -94,20 +95,36 @@ def capture(
     if 2 * len(seen) < len(times):
         found = f"{len(seen)} of {len(times)}"
         raise ValueError(f"{path}: expected a face in at least half of the frames, got {found}.")
-    matrices = table[:, len(face.ARKIT):].reshape(-1, 4, 4)
+    fps = _rate(times, declared)
+    grid = np.arange(len(times)) / fps
+    if np.abs(times - grid).max() < 0.5 / fps:
+        times = grid
+    _warn_of_gaps(path, times, seen)
+    return clip_of(table, times[seen], fps=fps, frames=1 + round(times[-1] * fps))
+
+
+def clip_of(
+    table: Float[np.ndarray, "seen 68"],
+    seconds: Float[np.ndarray, " seen"],
+    *,
+    fps: float,
+    frames: int,
+    shape: Float[np.ndarray, " identity"] | None = None,
+) -> MotionClip:
+    """Rows of `Face.row` taken at ``seconds`` as a clip of the bundled head: frame i lies at i / fps seconds.
+
+    Between rows weights and translation go linearly, turns by slerp; beyond the ends the nearest row is held.
+    Translation is counted from the rows' median.
+    """
+    matrices = table[:, len(face.ARKIT) :].reshape(-1, 4, 4)
     turn = torch.from_numpy(matrices[:, :3, :3].astype(np.float32))
     parts = {
         "expression": table[:, : len(face.ARKIT)],
         "head": rotations.matrix_to_axis_angle(turn).numpy(),
         "translation": _root(matrices),
     }
-    clip = face.assemble(parts, fps=25, rig=RIG)  # the rate is settled below
-    fps = _rate(times, declared)
-    grid = np.arange(len(times)) / fps
-    if np.abs(times - grid).max() < 0.5 / fps:
-        times = grid
-    _warn_of_gaps(path, times, seen)
-    return MotionClip(evenly(clip.values, times[seen], fps, 1 + round(times[-1] * fps)), fps, "face", RIG)
+    rows = face.assemble(parts, fps=fps, rig=RIG).values
+    return MotionClip(evenly(rows, seconds, fps, frames), fps, "face", RIG, np.zeros(0) if shape is None else shape)
 
 
 def _looked(
@@ -202,8 +219,30 @@ def refuse_text(path: Path) -> None:
         raise ValueError(f"{path}: expected a video, got a text file.")
 
 
+@dataclass(frozen=True)
+class Face:
+    """A face in one picture.
+
+    ``row`` has the weights in the order of `face.ARKIT`, then the head's matrix row by row. ``landmarks`` are
+    MediaPipe's 478 places: x to the right from 0 to 1 over the width, y down from 0 to 1 over the height, z away from
+    the camera in the units of x.
+    """
+
+    row: Float[np.ndarray, " 68"]
+    landmarks: Float[np.ndarray, "478 3"]
+
+
+def tracker(model: str | Path | None = None) -> "_Tracker":
+    """A tracker for one video, as a context: call ``look(picture, seconds)`` with its pictures in order.
+
+    It remembers where the face was, so every video needs one of its own. Raises what `landmarker` raises, and
+    ValueError where mediapipe is missing or the model is something else.
+    """
+    return _Tracker(landmarker(model))
+
+
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the lines that MediaPipe's C++ prints while it is made; no setting of its own turns them off."""
     kept = os.dup(2)
     nothing = os.open(os.devnull, os.O_WRONLY)
@@ -231,7 +270,7 @@ class _Tracker:
         )
         self._image, self._format = mediapipe.Image, mediapipe.ImageFormat.SRGB
         try:
-            with _quiet():
+            with quiet():
                 self._network = vision.FaceLandmarker.create_from_options(options)
         except (RuntimeError, ValueError) as error:
             what = " ".join(str(error).split())[:80]
@@ -246,13 +285,26 @@ class _Tracker:
         self._network.close()
 
     def __call__(self, frame: UInt8[np.ndarray, "height width 3"], seconds: float) -> Float[np.ndarray, " 68"] | None:
-        """Weights in the order of `face.ARKIT`, then the head's matrix row by row; None where there is no face."""
+        """The row of `look` alone."""
+        found = self._found(frame, seconds)
+        return None if found is None else self._row(found)
+
+    def look(self, frame: UInt8[np.ndarray, "height width 3"], seconds: float) -> Face | None:
+        """The face in the next picture; None where there is none."""
+        found = self._found(frame, seconds)
+        if found is None:
+            return None
+        places = np.array([(place.x, place.y, place.z) for place in found.face_landmarks[0]], np.float32)
+        return Face(self._row(found), places)
+
+    def _found(self, frame: UInt8[np.ndarray, "height width 3"], seconds: float) -> Any:
         self._milliseconds = max(self._milliseconds + 1, round(1000 * seconds))  # must grow
         # MediaPipe misreads rows with padding, which is how libav lays them out
         image = self._image(image_format=self._format, data=np.ascontiguousarray(frame))
         found = self._network.detect_for_video(image, self._milliseconds)
-        if not found.face_blendshapes:
-            return None
+        return found if found.face_blendshapes else None
+
+    def _row(self, found: Any) -> Float[np.ndarray, " 68"]:
         scores = found.face_blendshapes[0]
         if self._order is None:
             names = [score.category_name for score in scores]

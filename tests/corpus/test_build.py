@@ -1,94 +1,216 @@
-"""A recipe becomes a table: the same twice, resumable, readable by `datasets`, and `check` finds what is wrong."""
+"""A recipe becomes a table: the same twice, going on where it was, readable by `datasets`, with a card of its own."""
 
+import json
+import resource
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import torch
+import yaml
 
 from tdmm_lm import bundle, codec, config
-from tdmm_lm.corpus import build, prompts, table
+from tdmm_lm.corpus import build, checking, labels, prompts, recipe, recordings, rows, table
+from tdmm_lm.corpus.lexicon import lexicon
 from tdmm_lm.corpus.perform import perform
+from tdmm_lm.corpus.sources import Rejected, performed, recorded
 from tdmm_lm.geometry.measure import FEATURES
+from tdmm_lm.observe import FAMILIES
 from tdmm_lm.sample import Sample
 
-SMALL = build.Settings(performances={"train": 25, "test": 8}, shard=10)
+SMALL = build.Settings(sources={"performed": {"clips": {"train": 25, "test": 8}}}, shard=10, workers=1)
+TAPE = build.Settings(sources={"made_up.tape": {}}, shard=10, workers=1)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus") / "small"
-    assert "4 shards, 33 rows" in build.build(SMALL, folder, workers=1)
+    assert "4 shards, 33 rows" in build.build(SMALL, folder)
     return folder
 
 
+@pytest.fixture
+def taped(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    told = build.build(TAPE, tmp_path / "tape")
+    return tmp_path / "tape", told
+
+
+def all_bytes(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_rows_are_whole_and_checked(made):
-    rows = list(table.rows(made))
-    assert len({row["id"] for row in rows}) == 33
-    assert {row["split"] for row in rows} == {"train", "test"}
-    row = rows[0]
-    assert len(row["texts"]) == 3 == len(row["prompts"])
+    found = list(table.rows(made))
+    assert len({row["id"] for row in found}) == 33
+    assert {row["split"] for row in found} == {"train", "test"}
+    row = found[0]
+    assert len(row["texts"]) == 3 == len(row["prompts"]) == row["described"]
     assert row["labels"]["family"]
     assert row["codes"] is None
+    assert json.loads(row["provenance"])["generator"] == "tdmm_lm.corpus.perform"
     sample = table.sample_of(row)
     assert sample.clips["face"].values.shape[1] == 70
     assert sample.labels["seconds"] == pytest.approx(sample.clips["face"].seconds)
-    assert 5 < sum(row["edit"] is not None for row in rows) < 28
-    assert "33 rows" in build.check(made)
+    assert 5 < sum(row["edit"] is not None for row in found) < 28
+    assert "33 rows" in checking.check(made)
 
 
-def test_datasets_reads_it(made, tmp_path):
+def test_a_source_of_sound_and_refusals(taped):
+    folder, told = taped
+    found = list(table.rows(folder))
+    assert len(found) == 35
+    row = next(one for one in found if one["id"] == "tape/0")
+    assert row["texts"][0] == "Somebody on a tape."
+    assert (row["speaker"], row["licence"], row["described"]) == ("train-talker", "CC0", 3)
+    assert json.loads(row["provenance"])["given_labels"] == {"mood": "blue"}
+    wave = table.sound_of(row)
+    assert len(wave) == 16_000
+    assert 0.09 < np.abs(wave).max() < 0.101
+    refused = list(table.rejected(folder))
+    assert [one["id"] for one in refused if one["split"] == "train"] == ["tape/6", "tape/13", "tape/20", "tape/34"]
+    assert set(json.loads(refused[0]["figures"])) == {"level"}
+    assert "rejected 5: hiss 5" in told
+    assert "35 rows" in checking.check(folder)
+    stats = json.loads((folder / "stats.json").read_text())
+    assert stats["rejected"] == {"hiss": 5}
+    assert stats["splits"] == {"train": 26, "test": 9}
+    assert sum(stats["histograms"]["box_share"]["counts"]) == 35
+    assert {path.name for path in (folder / "pictures").iterdir()} >= {"duration.png", "face_size.png", "head_pose.png"}
+
+
+def test_datasets_reads_it(taped, tmp_path):
     datasets = pytest.importorskip("datasets")
-    found = datasets.load_dataset("parquet", data_dir=str(made), cache_dir=str(tmp_path))
-    assert {split: len(rows) for split, rows in found.items()} == {"train": 25, "test": 8}
+    folder, _ = taped
+    found = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    assert {split: len(held) for split, held in found.items()} == {"train": 26, "test": 9}
+    refused = datasets.load_dataset(str(folder), "rejected", cache_dir=str(tmp_path / "cache"))
+    assert len(refused["rejected"]) == 5
+    streamed = datasets.load_dataset(str(folder), split="train", streaming=True)
+    row = next(iter(streamed))
+    assert table.clip_of(row).frames == 25
+    assert len(table.sound_of(row)) == 16_000
+    held = found["train"].cast_column("audio", datasets.Audio(decode=False))
+    assert held[0]["audio"]["bytes"].startswith(b"fLaC")
 
 
-def test_resumes_and_repeats(made, tmp_path):
-    build.build(SMALL, tmp_path / "again", workers=1)
-    names = [path.name for path in sorted(made.glob("*.parquet"))]
-    lost = tmp_path / "again" / names[0]
-    lost.unlink()
-    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "again").glob("*.parquet")}
-    build.build(SMALL, tmp_path / "again", workers=1)
-    assert all((tmp_path / "again" / name).stat().st_mtime_ns == when for name, when in kept.items())
-    for name in names:
-        assert pa.parquet.read_table(made / name).equals(pa.parquet.read_table(tmp_path / "again" / name))
+def test_the_card_says_what_the_rows_are(taped):
+    text = (taped[0] / "README.md").read_text()
+    head = yaml.safe_load(text.split("---")[1])
+    assert [one["split"] for one in head["configs"][0]["data_files"]] == ["train", "test"]
+    assert "35 clips" in text
+    assert "| train | 26 |" in text
+    assert "| CC0 | 35 |" in text
+    assert "hiss 5" in text
+    for name in table.SCHEMA.names:
+        assert name in text
 
 
-def test_check_finds_a_wrong_label_and_a_wrong_text(made, tmp_path):
-    rows = list(table.rows(made))
-    wrong = {**rows[0], "labels": {**rows[0]["labels"], "blinks": rows[0]["labels"]["blinks"] + 3}}
-    (tmp_path / "labels").mkdir()
-    table.write(iter([wrong]), tmp_path / "labels" / "train.parquet")
-    with pytest.raises(ValueError, match="expected the labels of its score, got another blinks"):
-        build.check(tmp_path / "labels")
-    (tmp_path / "texts").mkdir()
-    table.write(iter([{**rows[0], "texts": ["They do nothing known."]}]), tmp_path / "texts" / "train.parquet")
-    with pytest.raises(ValueError, match=r"expected a text that says its labels, got .*family.* wrong"):
-        build.check(tmp_path / "texts")
-    (tmp_path / "splits").mkdir()
-    table.write(iter([rows[0], {**rows[0], "split": "dev"}]), tmp_path / "splits" / "train.parquet")
-    with pytest.raises(ValueError, match="expected its score in one split, found it in"):
-        build.check(tmp_path / "splits")
+def test_goes_on_and_repeats(made, tmp_path):
+    again = tmp_path / "again"
+    build.build(SMALL, again)
+    assert all_bytes(again) == all_bytes(made)
+    first, second = sorted(again.glob("*.parquet"))[:2]
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-100])
+    (again / ".train-performed-00002.parquet.x1").mkdir()  # what a killed build leaves
+    kept = {path: path.stat().st_mtime_ns for path in again.glob("*.parquet") if path != second}
+    assert f"{second}: was broken, made again." in build.build(SMALL, again)
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+    assert all_bytes(again) == all_bytes(made)
+    assert not list(again.glob(".*.x1"))
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half(made, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # the kernel refuses to write on, as a full disk does
+    try:
+        with pytest.raises(ValueError, match=r"parquet: expected room to write it, got .*finished shards stay") as said:
+            build.build(SMALL, tmp_path / "full")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(said.value)
+    assert {path.name for path in (tmp_path / "full").iterdir()} == {".building", "recipe.json"}
+    build.build(SMALL, tmp_path / "full")
+    assert all_bytes(tmp_path / "full") == all_bytes(made)
 
 
 def test_mistakes_are_named(made, tmp_path, monkeypatch):
+    def said(**changes):
+        with pytest.raises(ValueError, match=r"expected|unknown") as error:
+            build.build(build.Settings(**{"sources": {"performed": {}}, **changes}), tmp_path / "x")
+        return str(error.value)
+
     with pytest.raises(ValueError, match="expected a folder of this recipe, got one of another"):
         build.build(SMALL.model_copy(update={"seed": 9}), made)
-    with pytest.raises(ValueError, match="recordings: expected among grid, facegood, got vhs"):
-        build.build(build.Settings(recordings={"vhs": 1}), tmp_path / "x")
+    assert "corpus.sources: expected one of" in said(sources={"vhs": {}})
+    assert "sources.performed: clip: unknown key; known: clips, seconds" in said(sources={"performed": {"clip": 1}})
+    assert "sources.performed.clips.train: expected 1 to" in said(sources={"performed": {"clips": {"train": 0}}})
+    unknown = {"recorded": {"rows": {"vhs": 1}}}
+    assert "sources.recorded.rows: expected among grid, facegood, got vhs" in said(sources=unknown)
     monkeypatch.delenv("TDMM_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match=r"recordings: expected the folder of real data in \$TDMM_DATA"):
-        build.build(build.Settings(recordings={"grid": 1}), tmp_path / "x")
+    with pytest.raises(FileNotFoundError, match=r"expected the folder of real data in \$TDMM_DATA, which is unset"):
+        build.build(build.Settings(sources={"recorded": {}}), tmp_path / "x")
+    with pytest.raises(FileNotFoundError, match="nonsense"):
+        build.build(build.Settings(sources={"performed": {}}, codec="nonsense"), tmp_path / "x")
     assert not (tmp_path / "x").exists()
     with pytest.raises(FileNotFoundError, match=r"expected a data set's \*\.parquet, found none"):
-        build.check(tmp_path)
+        checking.check(tmp_path)
+    (tmp_path / "held").mkdir()
+    with build._held(tmp_path / "held"), pytest.raises(ValueError, match="expected no other build at work in it"):
+        build.build(SMALL, tmp_path / "held")
 
 
-@pytest.mark.parametrize("name", ["first", "clips"])
-def test_recipes_are_settings(name):
-    settings = config.load(build.Settings, bundle.path(f"recipes/corpus/{name}.yaml"))
-    assert settings.performances["train"] > 1000
-    assert settings.performances["test"] >= 500
+def test_a_source_that_changed_is_refused(taped, monkeypatch):
+    from made_up import tape
+
+    folder, _ = taped
+    old = tape.items
+    monkeypatch.setattr(tape, "items", lambda settings, seed: list(old(settings, seed))[1:])
+    with pytest.raises(ValueError, match=r"expected a shard of 10 items from tape/\d+ on, got one of others"):
+        build.build(TAPE, folder)
+    monkeypatch.setattr(tape, "items", lambda settings, seed: list(old(settings, seed))[:10])
+    with pytest.raises(ValueError, match="expected the shards of this recipe's items, got train-tape-00001"):
+        build.build(TAPE, folder)
+    monkeypatch.setattr(tape, "items", lambda settings, seed: [])
+    with pytest.raises(ValueError, match="expected something to make rows of, found nothing"):
+        build.build(TAPE, folder)
+
+
+@pytest.mark.parametrize("path", sorted(bundle.path("recipes/corpus").glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes_are_settings(path):
+    if "sources" not in config.read(path):  # the lexicon and other tables lie beside them
+        return
+    settings = config.load(build.Settings, path)
+    for module, own in recipe.sources(settings).values():
+        assert module.items
+        assert own
+    assert "workers" not in recipe.told(settings)
+
+
+def test_ten_thousand_clips_are_balanced_to_one():
+    words = performed.dealt(10_000, np.random.default_rng(0))
+    assert len(words) == 10_000
+    families = Counter(lexicon().word(word).family for word in words)
+    counts = Counter(words)
+    for family, share in zip(FAMILIES, prompts.CHANCES / prompts.CHANCES.sum()):
+        assert abs(families[family] - 10_000 * share) < 1
+        each = [counts[word] for word in lexicon().of_family(family)]
+        assert max(each) - min(each) <= 1
+    assert words != performed.dealt(10_000, np.random.default_rng(1))
+
+
+def test_the_word_dealt_is_the_word_of_the_labels():
+    settings = performed.Settings(clips={"train": 150}, seconds=(5.0,), edits=0, prompts=0)
+    pairs = 0
+    for item in performed.items(settings, 0):
+        known = next(performed.samples(item, settings)).labels
+        assert known["word"] == item.what["word"]
+        pairs += len(known["shown"]) > 1
+    assert pairs > 5
 
 
 class Sampler(codec.Codec):
@@ -105,17 +227,40 @@ class Sampler(codec.Codec):
         return ((turn.clamp(-1, 1) + 1) * 255).long()
 
 
-def test_a_codec_gives_codes_and_the_rig_observes_recordings():
-    maker = build.Maker(build.Settings(codec="by hand", edits=1.0))
+def test_a_codec_gives_codes_and_the_rig_observes_recordings(monkeypatch):
+    maker = rows.Maker(build.Settings(sources={"performed": {}}, codec="by hand"))
     vars(maker)["codec"] = Sampler()
-    row = maker.performance(0, "train")
+    settings = performed.Settings(edits=1.0, clips={"train": 1})
+    row = maker.row(next(performed.samples(next(performed.items(settings, 0)), settings)))
     frames = round(row["labels"]["seconds"] * 25)
     assert len(row["codes"]) == frames * 2 == len(row["edit"]["codes"])
     score = prompts.sample(4)
-    recorded = Sample("tape/1", (), {"face": perform(score)}, "test", "a tape", "CC0")
-    whole, piece = maker.recording(recorded, 0), maker.recording(recorded, 1)
+    tape = (Sample("tape/1", (), {"face": perform(score)}, "train", "a tape", "CC0"),)
+    monkeypatch.setitem(recordings.SOURCES, "grid", lambda folder: iter(tape))
+    settings = recorded.Settings(rows={"grid": 2}, folder=Path("a folder of its own"))
+    (item,) = recorded.items(settings, 0)
+    whole, piece = (maker.row(sample) for sample in recorded.samples(item, settings))
     assert whole["labels"]["seconds"] == pytest.approx(score.seconds)
     assert 0.55 * score.seconds < piece["labels"]["seconds"] <= score.seconds
     assert whole["texts"]
     assert whole["prompts"] == []
     assert whole["id"] != piece["id"]
+    known = labels.Labels.model_validate(whole["labels"])
+    assert known.word is None
+
+
+def test_what_makes_no_row_is_refused_not_raised():
+    maker = rows.Maker(SMALL)
+    sample = Sample("a", (), {"face": perform(prompts.sample(1))}, "train", "a tape", "")
+    assert maker.row(sample) == Rejected("a", "a tape", "no_licence", "expected a licence, got none.")
+    odd = type(sample.clips["face"])(np.zeros((5, 30)), 25.0, "face", "head")
+    refused = maker.row(Sample("b", (), {"face": odd}, "train", "a tape", "CC0"))
+    assert refused.reason == "not_a_row"
+    assert "30" in refused.detail
+
+
+def test_shards_can_be_told_apart_and_read_in_groups(made):
+    path = table.shards(made)[-1]
+    found = pa.parquet.read_metadata(path)
+    assert found.row_group(0).num_rows <= table.GROUP
+    assert table.made_of(path)[1] == found.num_rows

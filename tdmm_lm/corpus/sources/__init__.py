@@ -3,6 +3,7 @@
     Settings                      the source's section of the recipe
     items(settings, seed)         -> iterator of `Item`s in a fixed order: what there is to do, cheap to list
     samples(item, settings)       -> iterator of `Sample`s and `Rejected`s made of one item, the same for the same item
+    summary(settings)             -> where there are parts that may be off: name -> "on: ..." or "off: ..."; optional
 
 `samples` is called in any process, in any order, as often as it pleases whoever runs it: it holds nothing and writes
 nothing. What cannot become a sample is yielded as `Rejected` with its reason, and the others go on. Raised is only what

@@ -1,0 +1,72 @@
+"""What a corpus recipe says: where rows come from, what each holds, and who does the work.
+
+The work may be shared out anew at any time: `told` is what decides the rows, and leaves runner and workers out.
+"""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tdmm_lm import bundle, config
+
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+
+
+class Ray(config.Settings):
+    """Where ``runner: ray`` works: a cluster's address ("auto", "ray://host:10001"), or None for this machine.
+
+    On a cluster the package, $TDMM_DATA and the output's folder are the same on every node.
+    """
+
+    address: str | None = None
+    object_store_mb: int = Field(default=100, ge=80)  # of this machine; shards go to disk, not through it
+
+
+class Settings(config.Settings):
+    """A data set. ``sources`` has a section each of a file of tdmm_lm/corpus/sources, or of a dotted module."""
+
+    sources: dict[str, dict[str, Any]] = Field(min_length=1)
+    texts: int = Field(default=3, ge=0)  # descriptions a row, made from its labels
+    codec: str | None = None  # a codec's folder or bundled name; without one rows have no codes
+    rig: str = "head"  # on which faces of ARKit shapes are tokenised and observed
+    clips: bool = True  # keep the motion itself
+    audio: bool = True  # keep the sound, where there is one
+    shard: int = Field(default=1000, ge=1)  # items of a source
+    seed: int = Field(default=0, ge=0)
+    runner: Literal["local", "ray"] = "local"
+    workers: int | None = Field(default=None, ge=1)  # processes; by default one a core where there is much to do
+    ray: Ray = Ray()
+
+
+def sources(settings: Settings) -> dict[str, tuple[ModuleType, config.Settings]]:
+    """Each source's module and its own settings, checked.
+
+    Raises:
+        ValueError: an unknown source, or a section that is wrong; the line names the key.
+    """
+    found = {}
+    for name, section in settings.sources.items():
+        module = config.find("corpus.sources", name)
+        found[name] = (module, config.check(module.Settings, section, f"sources.{name}"))
+    last = [name.rpartition(".")[2] for name in found]
+    if len(set(last)) < len(last):
+        raise ValueError(f"sources: expected names that end differently, for their shards', got {', '.join(found)}.")
+    return found
+
+
+def told(settings: Settings) -> dict[str, Any]:
+    """What decides the rows, as plain data: sources with their defaults filled in, not who does the work."""
+    said = settings.model_dump(mode="json", exclude={"runner", "workers", "ray", "sources"})
+    return said | {"sources": {name: own.model_dump(mode="json") for name, (_, own) in sources(settings).items()}}
+
+
+def codec_folder(name: str) -> Path:
+    """The folder of a codec named in a recipe, the user's own before a bundled one.
+
+    Raises:
+        FileNotFoundError: neither.
+    """
+    return Path(name) if Path(name).is_dir() else bundle.path(name)

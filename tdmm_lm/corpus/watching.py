@@ -1,0 +1,167 @@
+"""Text for captured clips by a vision-language model: still frames go out, a checked description comes back.
+
+    with Endpoint(settings.endpoint, folder / "answers.sqlite") as endpoint:
+        for film, watched in watch(films, endpoint, settings): ...
+"""
+
+import base64
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice, takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from pydantic import Field, field_validator
+
+from tdmm_lm import bundle, config, video
+from tdmm_lm.corpus import endpoint as endpoints
+from tdmm_lm.corpus import rewording
+from tdmm_lm.corpus.budget import Spent
+from tdmm_lm.corpus.endpoint import Endpoint
+from tdmm_lm.corpus.labels import Labels
+from tdmm_lm.corpus.patience import Failed
+from tdmm_lm.corpus.sources import Rejected
+
+SOURCE = "watched"
+JPEG_QUALITY = 85
+
+
+class Settings(config.Settings):
+    """The whole YAML file; what its keys mean is explained there."""
+
+    endpoint: endpoints.Settings
+    frames: int = Field(default=8, ge=1)
+    side: int = Field(default=512, ge=32)
+    asks: int = Field(default=2, ge=1)
+    words: tuple[int, int] = (6, 120)
+    sure: float = Field(default=0.6, ge=0)
+    version: int
+    system: str
+    ask: str
+    again: str
+
+    @field_validator("words")
+    @classmethod
+    def _range(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not 1 <= value[0] <= value[1]:
+            raise ValueError("expected the fewest words, then the most")
+        return value
+
+
+@dataclass(frozen=True)
+class Film:
+    """A clip's film: seconds ``start`` to ``stop`` of the video at ``path``; ``labels``, where known, were measured."""
+
+    id: str
+    path: Path
+    start: float = 0.0
+    stop: float | None = None
+    labels: Labels | None = None
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A description, and where it comes from: the model, the prompt's version, the frames' seconds, refused answers."""
+
+    id: str
+    text: str
+    provenance: dict[str, Any]
+
+
+def load(path: str | Path | None = None, assignments: list[str] | None = None) -> Settings:
+    """The recipe, by default the bundled one."""
+    return config.load(Settings, path or bundle.path("recipes/corpus/watching.yaml"), assignments)
+
+
+def stills(
+    path: Path, start: float, stop: float | None, count: int
+) -> tuple[list[float], list[UInt8[np.ndarray, "height width 3"]]]:
+    """Up to ``count`` frames in the middles of equal parts of a span, and their seconds in the video.
+
+    Raises:
+        FileNotFoundError, ValueError: no video, a broken one, or a span without a frame.
+    """
+    end = np.inf if stop is None else stop
+    times = np.array([time for time, _ in takewhile(lambda pair: pair[0] < end, video.read(path, lambda index: False))])
+    inside = np.flatnonzero(times >= start - 1e-6)
+    if not len(inside):
+        raise ValueError(f"{path}: expected frames from {start:g} s on, found none.")
+    count = min(count, len(inside))
+    chosen = inside[((np.arange(count) + 0.5) * len(inside) / count).astype(int)]
+    wanted = set(chosen.tolist())
+    seen = islice(video.read(path, lambda index: index in wanted), int(chosen[-1]) + 1)
+    frames = [frame for _, frame in seen if frame is not None]
+    return [round(float(time), 3) for time in times[chosen]], frames
+
+
+def data_url(frame: UInt8[np.ndarray, "height width 3"], side: int) -> str:
+    """A frame as a JPEG in a data URL, its longer side at most ``side`` pixels."""
+    from PIL import Image
+
+    picture = Image.fromarray(frame)
+    picture.thumbnail((side, side))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def fault(text: str, settings: Settings, known: Labels | None) -> list[str]:
+    """Why an answer cannot be a clip's description; [] where it can."""
+    unusable = rewording.unusable(text)
+    if unusable:
+        return [unusable]
+    words = len(text.split())
+    if not settings.words[0] <= words <= settings.words[1]:
+        return ["too_short" if words < settings.words[0] else "too_long"]
+    return [] if known is None else rewording.contradicted(text, known, settings.sure)
+
+
+def one(film: Film, endpoint: Endpoint, settings: Settings) -> Watched | Rejected:
+    """A clip's description, or why there is none.
+
+    Raises:
+        Hopeless: the endpoint answers nobody.
+    """
+    try:
+        times, frames = stills(film.path, film.start, film.stop, settings.frames)
+    except (OSError, ValueError) as error:
+        return Rejected(film.id, SOURCE, "broken_video", str(error))
+    seconds = (times[-1] if film.stop is None else film.stop) - film.start
+    question = settings.ask.replace("{frames}", str(len(frames))).replace("{seconds}", f"{seconds:.1f}")
+    pictures = [{"type": "image_url", "image_url": {"url": data_url(frame, settings.side)}} for frame in frames]
+    content = [{"type": "text", "text": question}, *pictures]
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": settings.system}, {"role": "user", "content": content},
+    ]
+    refused: list[str] = []
+    for turn in range(settings.asks):
+        try:
+            answer = endpoint.ask(messages, turn=turn)
+        except Failed as failure:
+            return Rejected(film.id, SOURCE, failure.reason, failure.detail)
+        except Spent as error:
+            return Rejected(film.id, SOURCE, "budget", str(error))
+        text = rewording.cleaned(answer.text)
+        wrong = ["cut_off"] if answer.finish == "length" else fault(text, settings, film.labels)
+        if not wrong:
+            return Watched(film.id, text, {
+                "model": answer.model, "prompt_version": settings.version, "frame_seconds": times, "refused": refused,
+            })
+        refused.append(wrong[0])
+        if text and wrong[0].startswith("other_"):
+            told = ", ".join(name.replace("_", " ") for name in wrong)
+            messages = [
+                *messages[:2], {"role": "assistant", "content": text},
+                {"role": "user", "content": settings.again.replace("{wrong}", told)},
+            ]
+    return Rejected(film.id, SOURCE, refused[-1], f"expected a description, {len(refused)} answers were refused")
+
+
+def watch(
+    films: Iterable[Film], endpoint: Endpoint, settings: Settings
+) -> Iterator[tuple[Film, Watched | Rejected]]:
+    """Every film with its description, in order; what has none comes with its reason, and the others go on."""
+    return endpoints.each(lambda film: one(film, endpoint, settings), films, settings.endpoint.at_once)
