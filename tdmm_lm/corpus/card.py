@@ -52,7 +52,8 @@ def readme(stats: dict[str, Any], pictures: dict[str, str], said: dict[str, Any]
     for split in splits:
         lines += [f"  - split: {split}", f"    path: {split}-*.parquet"]
     if stats["rejected"]:
-        lines += ["- config_name: rejected", "  data_files:", "  - split: rejected", f"    path: {table.REJECTS}/*.parquet"]
+        lines += ["- config_name: rejected", "  data_files:", "  - split: rejected"]
+        lines += [f"    path: {table.REJECTS}/*.parquet"]
     lines += [
         "---", "", "# Human motion with its words", "",
         f"{stats['rows']:,} clips, {stats['hours']:.2f} hours ({stats['hours_of_sound']:.2f} with sound), "

@@ -114,8 +114,8 @@ class _Following:
             if time == self.times[-1]:
                 return  # shown twice at one moment: the first will do
             raise ValueError(f"expected frames in order, got one at {time:.2f} s after one at {self.times[-1]:.2f} s.")
-        frame = self._shrunk(picture, self.settings.side)
-        small = self._shrunk(frame, SIDE)
+        frame = self._shrunk(picture, self.settings.side, self.cv2.INTER_AREA)
+        small = self._shrunk(frame, SIDE, self.cv2.INTER_LINEAR)  # a fifth of the time that areas take
         grey = self.cv2.cvtColor(small, self.cv2.COLOR_RGB2GRAY)
         change = 255.0 if self.before is None else float(self.cv2.absdiff(grey, self.before).max())
         self.before = grey
@@ -235,13 +235,13 @@ class _Following:
     def _none(self, start: float, end: float, reason: str, what: str) -> Stretch:
         return Stretch(start, end, reason, f"expected one person's face, got {what} from {start:.2f} to {end:.2f} s.")
 
-    def _shrunk(self, picture: np.ndarray, side: int) -> np.ndarray:
+    def _shrunk(self, picture: np.ndarray, side: int, how: int) -> np.ndarray:
         height, width = picture.shape[:2]
         if max(height, width) <= side:
             return picture
         scale = side / max(height, width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        return self.cv2.resize(picture, size, interpolation=self.cv2.INTER_AREA)
+        return self.cv2.resize(picture, size, interpolation=how)
 
     def _square(self, frame: np.ndarray, box: Float[np.ndarray, " 4"], side: int) -> UInt8[np.ndarray, "side side 3"]:
         """The face's square; what lies outside the picture repeats its edge."""

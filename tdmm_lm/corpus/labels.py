@@ -36,7 +36,7 @@ class Labels(Settings):
     """``family``, ``word``, ``intensity``, ``level`` are the strongest expression's; ``gesture`` and ``count`` are the
     first head gesture's, ``nods`` counts the dips of all.
 
-    ``shown`` is in order of onset and has no neutral expressions; ``level`` is "" for a neutral face. ``blinks`` and
+    ``shown`` is in order of onset and has no neutral expressions, ``micro`` are those that only flash by; ``level`` is "" for a neutral face. ``blinks`` and
     ``speech_share`` (0..1 of the time) are facts of the whole clip.
     """
 
@@ -45,6 +45,7 @@ class Labels(Settings):
     shown: tuple[Shown, ...] = ()
     gestures: tuple[Moved, ...] = ()
     gazes: tuple[Moved, ...] = ()
+    micro: tuple[Shown, ...] = ()
     blinks: int = 0
     speech_share: float = Field(default=0.0, ge=0, le=1)
     family: str = "neutral"
@@ -90,10 +91,11 @@ def _labels(seconds: float, shown: list[Shown], gestures: list[Moved], gazes: li
 def of_score(score: Score) -> Labels:
     """Exact labels of a performance."""
     shown = []
-    for e in sorted(score.expressions, key=lambda e: e.onset):
+    for place, e in sorted(enumerate(score.expressions), key=lambda pair: pair[1].onset):
         word = lexicon().word(e.word)
         if word.family != "neutral":
-            end = min(e.offset, score.seconds)
+            after = score.crossfade(place)  # then it is gone when the next is at its apex
+            end = min(after.onset + after.attack if after else e.offset, score.seconds)
             shown.append(
                 Shown(
                     family=word.family,
@@ -114,14 +116,22 @@ def of_score(score: Score) -> Labels:
         Moved(name=g.direction, onset=g.onset, offset=min(g.onset + g.seconds, score.seconds))
         for g in sorted(score.gaze, key=lambda g: g.onset)
     ]
+    flashes = tuple(
+        Shown(
+            family=lexicon().word(m.word).family, word=m.word, intensity=m.intensity, level=level(m.intensity),
+            side=m.side, onset=m.onset, apex=m.onset + m.attack, offset=m.offset,
+        )
+        for m in sorted(score.micro, key=lambda m: m.onset)
+    )
     words = tuple(e.word for e in sorted(score.expressions, key=lambda e: e.onset))
     named = max(shown, key=lambda s: s.intensity).word if shown else (words[0] if words else None)
-    share = sum(stop - start for start, stop in score.speech) / score.seconds
+    share = sum(stop - start for start, stop in score.spoken) / score.seconds
     return _labels(
         score.seconds,
         shown,
         gestures,
         gazes,
+        micro=flashes,
         subject=score.subject,
         blinks=len(score.blinks),
         speech_share=min(1.0, share),

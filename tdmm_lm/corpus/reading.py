@@ -125,6 +125,9 @@ def _gesture(segment: str) -> str:
         return "shake"
     if direction in ("left", "right") and re.search(r"\b(tilt|lean)(s|ing|ed)?\b", segment):
         return f"tilt_{direction}"
+    lean = re.search(r"\blean(?:s|ing|ed)? (?:(forward|in)|back(?:wards?)?)\b", segment)
+    if lean:
+        return "lean_forward" if lean.group(1) else "lean_back"
     if EYES.search(segment):
         return "none"
     if direction in ("left", "right") and re.search(r"\bturn(s|ing|ed)?\b", segment):

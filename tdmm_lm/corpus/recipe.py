@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tdmm_lm import bundle, config
+from tdmm_lm.corpus.caption import Style
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -30,6 +31,7 @@ class Settings(config.Settings):
 
     sources: dict[str, dict[str, Any]] = Field(min_length=1)
     texts: int = Field(default=3, ge=0)  # descriptions a row, made from its labels
+    styles: tuple[Style, ...] = Field(default=("full", "full", "plain", "plain", "brief"), min_length=1)  # dealt
     codec: str | None = None  # a codec's folder or bundled name; without one rows have no codes
     rig: str = "head"  # on which faces of ARKit shapes are tokenised and observed
     clips: bool = True  # keep the motion itself
@@ -41,7 +43,7 @@ class Settings(config.Settings):
     ray: Ray = Ray()
 
 
-def sources(settings: Settings) -> dict[str, tuple[ModuleType, config.Settings]]:
+def sources(settings: Settings) -> dict[str, tuple[ModuleType, Any]]:
     """Each source's module and its own settings, checked.
 
     Raises:

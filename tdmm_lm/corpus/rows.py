@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -20,7 +21,6 @@ from tdmm_lm.sample import Sample
 if TYPE_CHECKING:
     from tdmm_lm.codec import Codec
 
-STYLES: tuple[caption.Style, ...] = ("full", "full", "plain", "plain", "brief")  # drawn evenly
 SCORED = ("score", "prompts", "edit")  # of a performance's provenance, which have columns of their own
 
 
@@ -68,8 +68,9 @@ class Maker:
             provenance["given_labels"] = sample.labels  # what a source knows stays beside what was observed
         made: list[str] = []
         if known is not None:
-            styles = rng.choice(len(STYLES), self.settings.texts)
-            made = [caption.describe(known, rng, STYLES[style], split="train") for style in styles]
+            styles = [self.settings.styles[place] for place in rng.permutation(len(self.settings.styles))]
+            some = islice(cycle(styles), self.settings.texts)
+            made = [caption.describe(known, rng, style, split="train") for style in some]
         clips = {name: table.packed(clip) for name, clip in sample.clips.items()} if self.settings.clips else {}
         sound = sample.audio if self.settings.audio else None
         return {

@@ -201,6 +201,11 @@ def test_ten_thousand_clips_are_balanced_to_one():
         each = [counts[word] for word in lexicon().of_family(family)]
         assert max(each) - min(each) <= 1
     assert words != performed.dealt(10_000, np.random.default_rng(1))
+    few = Counter(performed.dealt(100, np.random.default_rng(0), ("smile", "wink", "frown", "grin")))
+    assert set(few) == {"smile", "wink", "frown", "grin"}
+    assert abs(few["smile"] - few["grin"]) <= 1
+    with pytest.raises(ValueError, match="lexicon: expected one of .*, got 'grimace like a goat'"):
+        performed.dealt(100, np.random.default_rng(0), ("grimace like a goat",))
 
 
 def test_the_word_dealt_is_the_word_of_the_labels():

@@ -90,6 +90,18 @@ def test_a_pipeline_of_diffusers_makes_the_video_that_was_asked_for(pipeline, no
     assert not notes.free
 
 
+def test_halves_where_they_do_no_harm(pipeline):
+    made = wan.loaded(str(pipeline), False, "bfloat16", "cpu", "none")
+    assert {name: str(made.components[name].dtype) for name in ("transformer", "text_encoder", "vae")} == {
+        "transformer": "torch.bfloat16", "text_encoder": "torch.bfloat16", "vae": "torch.float32"
+    }
+
+
+def test_half_precision_runs(pipeline, notes, tmp_path):
+    wan.generate(REQUEST, wanted(pipeline, dtype="bfloat16"), tmp_path / "v.mp4", notes)
+    assert len(pixels(tmp_path / "v.mp4")) == 5
+
+
 def test_colours_become_bytes():
     assert wan.pictures(np.array([[[[-0.1, 0.5, 1.2]]]], np.float32)).tolist() == [[[[0, 128, 255]]]]
 

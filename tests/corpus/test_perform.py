@@ -189,4 +189,4 @@ def test_labels_of_a_score():
     assert known.blinks == 2
     assert known.speech_share == 0.5
     assert known.gaze == "front"
-    assert (known.shown[0].onset, known.shown[0].apex, known.shown[0].offset) == pytest.approx((0.2, 0.5, 1.9))
+    assert (known.shown[0].onset, known.shown[0].apex, known.shown[0].offset) == pytest.approx((0.2, 0.5, 2.2))

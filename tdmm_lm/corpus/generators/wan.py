@@ -71,9 +71,10 @@ def loaded(folder: str, download: bool, dtype: str, device: str, offload: str) -
         raise Hopeless(line) from None
     if not download and not Path(folder).is_dir():
         raise Hopeless(f"{folder}: expected a folder with a diffusers pipeline, found none (or set download: true).")
+    whole = {"default": getattr(torch, dtype), "vae": torch.float32}  # as Wan's documentation advises for its VAE
     try:
         pipeline = DiffusionPipeline.from_pretrained(
-            folder, dtype=getattr(torch, dtype), local_files_only=not download, use_safetensors=True
+            folder, dtype=whole, local_files_only=not download, use_safetensors=True
         )
         pipeline.set_progress_bar_config(disable=True)
         if offload == "model":

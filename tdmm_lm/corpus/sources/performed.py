@@ -6,7 +6,7 @@ Words are dealt, not drawn: every family gets its share of a split's clips to wi
 dealt out evenly. The order is shuffled, so that any run of numbers is mixed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from zlib import crc32
 
 import numpy as np
@@ -30,6 +30,7 @@ class Settings(config.Settings):
     """``clips`` counts performances a split."""
 
     clips: dict[Split, int] = Field(default={"train": 1000, "dev": 100, "test": 100}, min_length=1)
+    words: tuple[str, ...] = ()  # of the lexicon; none named: all
     seconds: tuple[float, ...] = Field(default=prompts.SECONDS, min_length=1)  # drawn evenly
     spoken: float = Field(default=0.0, ge=0, le=1)  # share of those who speak that say a sentence, with sound
     prompts: int = Field(default=3, ge=0)  # a performance
@@ -41,29 +42,38 @@ def items(settings: Settings, seed: int) -> Iterator[Item]:
     for split, count in settings.clips.items():
         if not 0 < count < SEED_APART:
             raise ValueError(f"sources.performed.clips.{split}: expected 1 to {SEED_APART - 1}, got {count}.")
-        for number, word in enumerate(dealt(count, np.random.default_rng([seed, crc32(split.encode())]))):
+        chance = np.random.default_rng([seed, crc32(split.encode())])
+        for number, word in enumerate(dealt(count, chance, settings.words)):
             yield Item(f"performed/{split}/{seed}/{number}", split, {"number": number, "seed": seed, "word": word})
 
 
-def dealt(count: int, rng: np.random.Generator) -> list[str]:
-    """A word for each of ``count`` clips: families by their shares, each to within one, words in a family evenly."""
-    shares = prompts.CHANCES / prompts.CHANCES.sum()
-    wanted = shares * count
+def dealt(count: int, rng: np.random.Generator, words: Sequence[str] = ()) -> list[str]:
+    """A word for each of ``count`` clips: families by their shares, each to within one, words in a family evenly.
+
+    Raises:
+        ValueError: one of the ``words`` to be dealt is not in the lexicon.
+    """
+    known = {family: lexicon().of_family(family) for family in FAMILIES}
+    if words:
+        asked = {word: lexicon().word(word).family for word in words}
+        known = {family: tuple(word for word in asked if asked[word] == family) for family in FAMILIES}
+    shares = prompts.CHANCES * [bool(known[family]) for family in FAMILIES]
+    wanted = shares / shares.sum() * count
     each = np.floor(wanted).astype(int)
     each[np.argsort(each - wanted, kind="stable")[: count - each.sum()]] += 1  # largest remainders
-    words: list[str] = []
+    order: list[str] = []
     for family, clips in zip(FAMILIES, each):
-        known = rng.permutation(lexicon().of_family(family))  # who gets one more is chance
-        words += [str(known[place % len(known)]) for place in range(clips)]
-    return [words[place] for place in rng.permutation(count)]
+        shuffled = rng.permutation(known[family])  # who gets one more is chance
+        order += [str(shuffled[place % len(shuffled)]) for place in range(clips)]
+    return [order[place] for place in rng.permutation(count)]
 
 
 def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:
     """The performance of an item, its labels those of its score."""
     number, seed, split = int(item.what["number"]), int(item.what["seed"]), item.split
     score = prompts.sample(
-        number + seed * SEED_APART, split=split, lengths=settings.seconds, word=str(item.what["word"]),
-        spoken=settings.spoken,
+        number + seed * SEED_APART, split=split, lengths=settings.seconds, words=settings.words or None,
+        word=str(item.what["word"]), spoken=settings.spoken,
     )
     rng = np.random.default_rng([seed, crc32(split.encode()), number])
     known = labels.of_score(score)
