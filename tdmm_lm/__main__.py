@@ -157,6 +157,30 @@ def corpus_check(folder: Path) -> None:
     typer.echo(checking.check(folder))
 
 
+@corpus_app.command("videos", epilog="Example: `tdmm corpus videos recipes/corpus/generated.yaml -o runs/generated`")
+def corpus_videos(recipe: Path, output: Out, changes: Changes = None) -> None:
+    """Prompts, and videos for them by text-to-video generators; `dry_run=true` says what it would cost."""
+    from tdmm_lm.corpus import generate
+
+    typer.echo(generate.generate(generate.load(recipe, changes), output))
+
+
+@corpus_app.command("paraphrase", epilog="Example: `tdmm corpus paraphrase runs/performed -o runs/paraphrases`")
+def corpus_paraphrase(source: Path, output: Out, changes: Changes = None) -> None:
+    """Captions in natural words by a chat endpoint (recipes/corpus/paraphrase.yaml), kept where labels survive."""
+    from tdmm_lm.corpus import paraphrase
+
+    typer.echo(paraphrase.run(paraphrase.load(None, changes), source, output))
+
+
+@corpus_app.command("watch", epilog="Example: `tdmm corpus watch runs/captured -o runs/watched`")
+def corpus_watch(source: Path, output: Out, changes: Changes = None) -> None:
+    """Descriptions of captured clips by a vision-language model (recipes/corpus/watching.yaml)."""
+    from tdmm_lm.corpus import watching
+
+    typer.echo(watching.run(watching.load(None, changes), source, output))
+
+
 @app.command(epilog="Example: `tdmm train tokenizers/face.yaml steps=2000 -o runs/face`")
 def train(
     recipe: Annotated[Path, typer.Argument(help="A YAML whose `step:` names a file of tdmm_lm/train.")],

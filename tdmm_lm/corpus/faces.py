@@ -31,7 +31,7 @@ class Settings(config.Settings):
     adaptive_threshold: float = Field(default=1.5, gt=0)  # of scene cuts: times the change of the neighbouring frames
     overlap: float = Field(default=0.5, ge=0, le=1)  # of the face's boxes in two frames, intersection over union
     gap_seconds: float = Field(default=0.2, gt=0)  # without a face or a frame that are bridged
-    check_seconds: float = Field(default=0.5, gt=0)  # between two looks for a second person
+    check_seconds: float = Field(default=1.0, gt=0)  # between two looks for a second person
     second: float = Field(default=0.2, ge=0)  # width, in widths of the first, from which a second face counts
     shortest_seconds: float = Field(default=1.0, gt=0)
     longest_seconds: float = Field(default=30.0, gt=0)  # longer ones are cut

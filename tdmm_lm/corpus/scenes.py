@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-SIDE = 128  # pixels of the longer side it sees; cuts are changes of the whole picture
+SIDE = 96  # pixels of the longer side it sees; cuts are changes of the whole picture
 
 
 class Cuts:

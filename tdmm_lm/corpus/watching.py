@@ -1,13 +1,14 @@
 """Text for captured clips by a vision-language model: still frames go out, a checked description comes back.
 
-    with Endpoint(settings.endpoint, folder / "answers.sqlite") as endpoint:
-        for film, watched in watch(films, endpoint, settings): ...
+    tdmm corpus watch runs/captured -o runs/watched
 """
 
 import base64
 import io
+import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from tdmm_lm.corpus.endpoint import Endpoint
 from tdmm_lm.corpus.labels import Labels
 from tdmm_lm.corpus.patience import Failed
 from tdmm_lm.corpus.sources import Rejected
+from tdmm_lm.files import replacing
+from tdmm_lm.progress import track
 
 SOURCE = "watched"
 JPEG_QUALITY = 85
@@ -165,3 +168,43 @@ def watch(
 ) -> Iterator[tuple[Film, Watched | Rejected]]:
     """Every film with its description, in order; what has none comes with its reason, and the others go on."""
     return endpoints.each(lambda film: one(film, endpoint, settings), films, settings.endpoint.at_once)
+
+
+def run(settings: Settings, source: str | Path, out: str | Path) -> str:
+    """Describe the captured clips of a data set into ``out/texts.jsonl`` (id, text, provenance), and count them.
+
+    Clips without a film and those whose description was refused are in ``out/aside.jsonl`` with their reasons. A recipe
+    takes the texts up by ``more_texts: [OUT/texts.jsonl]``.
+
+    Raises:
+        FileNotFoundError: no data set there.
+        Hopeless: the endpoint answers nobody.
+    """
+    from tdmm_lm.corpus import table  # pyarrow, for data sets alone
+
+    out, counts = Path(out), Counter[str]()
+    rows = table.rows(Path(source), ["id", "provenance", "labels"])
+    films = (film for film in map(film_of, rows) if film is not None)
+    with (
+        Endpoint(settings.endpoint, out / "answers.sqlite") as endpoint,
+        replacing(out / "texts.jsonl") as told, told.open("w") as texts,
+        replacing(out / "aside.jsonl") as beside, beside.open("w") as aside,
+    ):
+        for _, made in track(watch(films, endpoint, settings), "watching"):
+            into = texts if isinstance(made, Watched) else aside
+            into.write(json.dumps(asdict(made)) + "\n")
+            counts["described" if isinstance(made, Watched) else made.reason] += 1
+    if not counts:
+        raise ValueError(f"{source}: expected rows with a film (provenance: file, seconds), found none.")
+    return f"{out}: " + ", ".join(f"{count} {what}" for what, count in counts.most_common()) + "."
+
+
+def film_of(row: dict[str, Any]) -> Film | None:
+    """The film of a data set's row, where its provenance names one that is still there."""
+    whence = json.loads(row["provenance"] or "{}")
+    path = Path(str(whence.get("file", "")))
+    if not path.is_file():
+        return None
+    labels = Labels.model_validate(row["labels"]) if row["labels"] else None
+    start, stop = whence.get("seconds", (0.0, None))
+    return Film(row["id"], path, start, stop, labels)

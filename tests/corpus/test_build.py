@@ -147,7 +147,8 @@ def test_mistakes_are_named(made, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="expected a folder of this recipe, got one of another"):
         build.build(SMALL.model_copy(update={"seed": 9}), made)
     assert "corpus.sources: expected one of" in said(sources={"vhs": {}})
-    assert "sources.performed: clip: unknown key; known: clips, seconds" in said(sources={"performed": {"clip": 1}})
+    told = said(sources={"performed": {"clip": 1}})
+    assert "sources.performed: clip: unknown key; known: clips, words, seconds" in told
     assert "sources.performed.clips.train: expected 1 to" in said(sources={"performed": {"clips": {"train": 0}}})
     unknown = {"recorded": {"rows": {"vhs": 1}}}
     assert "sources.recorded.rows: expected among grid, facegood, got vhs" in said(sources=unknown)
@@ -186,8 +187,9 @@ def test_recipes_are_settings(path):
         return
     settings = config.load(build.Settings, path)
     for module, own in recipe.sources(settings).values():
-        assert module.items
         assert own
+        if module is performed:
+            assert next(performed.items(own, settings.seed)).split == "train"  # its words are the lexicon's
     assert "workers" not in recipe.told(settings)
 
 
@@ -204,7 +206,7 @@ def test_ten_thousand_clips_are_balanced_to_one():
     few = Counter(performed.dealt(100, np.random.default_rng(0), ("smile", "wink", "frown", "grin")))
     assert set(few) == {"smile", "wink", "frown", "grin"}
     assert abs(few["smile"] - few["grin"]) <= 1
-    with pytest.raises(ValueError, match="lexicon: expected one of .*, got 'grimace like a goat'"):
+    with pytest.raises(ValueError, match=r"lexicon: expected one of .*, got 'grimace like a goat'"):
         performed.dealt(100, np.random.default_rng(0), ("grimace like a goat",))
 
 

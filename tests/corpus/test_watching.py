@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import runpy
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tdmm_lm import video
-from tdmm_lm.corpus import watching
+from tdmm_lm.corpus import table, watching
 from tdmm_lm.corpus.endpoint import Endpoint
 from tdmm_lm.corpus.labels import Labels, Moved, Shown
 from tdmm_lm.corpus.sources import Rejected
@@ -141,3 +142,27 @@ def test_wrong_recipes():
         watching.load(None, ["words=[9, 3]"])
     with pytest.raises(ValueError, match="questions: unknown key"):
         watching.load(None, ["questions=2"])
+
+
+def test_a_data_sets_clips_are_watched(film, tmp_path):
+    def row(name, path, seconds):
+        whence = json.dumps({"file": str(path), "seconds": seconds})
+        empty = dict.fromkeys(table.SCHEMA.names)
+        return {**empty, "id": name, "split": "train", "texts": [], "prompts": [], "provenance": whence}
+
+    made = [row("one", film, [0.0, 1.0]), row("gone", tmp_path / "none.mp4", [0, 1]), row("dull", film, [1.0, 2.0])]
+    table.write(made, tmp_path / "set" / "train-00000.parquet")
+    shown = watching.data_url(watching.stills(film, 1.0, 2.0, 4)[1][0], 80)
+    with serving(lambda body: "?" if shown in json.dumps(body["messages"]) else GOOD) as chat:
+        told = watching.run(recipe(chat), tmp_path / "set", tmp_path / "out")
+        assert told == f"{tmp_path / 'out'}: 1 described, 1 nonsense."
+        asked = len(chat.asked)
+        watching.run(recipe(chat), tmp_path / "set", tmp_path / "out")
+        assert len(chat.asked) == asked, "answers are kept"
+    (line,) = (tmp_path / "out" / "texts.jsonl").read_text().splitlines()
+    assert (json.loads(line)["id"], json.loads(line)["text"]) == ("one", GOOD)
+    (line,) = (tmp_path / "out" / "aside.jsonl").read_text().splitlines()
+    assert json.loads(line)["id"] == "dull"
+    table.write(made[1:2], tmp_path / "other" / "train-00000.parquet")
+    with serving(lambda body: GOOD) as chat, pytest.raises(ValueError, match="expected rows with a film"):
+        watching.run(recipe(chat), tmp_path / "other", tmp_path / "out2")
