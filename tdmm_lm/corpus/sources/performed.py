@@ -31,6 +31,7 @@ class Settings(config.Settings):
 
     clips: dict[Split, int] = Field(default={"train": 1000, "dev": 100, "test": 100}, min_length=1)
     words: tuple[str, ...] = ()  # of the lexicon; none named: all
+    words: tuple[str, ...] = ()  # of the lexicon; none: all of them
     seconds: tuple[float, ...] = Field(default=prompts.SECONDS, min_length=1)  # drawn evenly
     spoken: float = Field(default=0.0, ge=0, le=1)  # share of those who speak that say a sentence, with sound
     prompts: int = Field(default=3, ge=0)  # a performance
