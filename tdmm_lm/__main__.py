@@ -152,7 +152,7 @@ def corpus_build(recipe: Path, output: Out, changes: Changes = None) -> None:
 @corpus_app.command("check", epilog="Example: `tdmm corpus check runs/corpus`")
 def corpus_check(folder: Path) -> None:
     """Verify every row of a data set and its card's numbers; the first thing wrong ends it with one line."""
-    from tdmm_lm.corpus import checking
+    from tdmm_lm.corpus.building import checking
 
     typer.echo(checking.check(folder))
 
@@ -168,7 +168,7 @@ def corpus_videos(recipe: Path, output: Out, changes: Changes = None) -> None:
 @corpus_app.command("paraphrase", epilog="Example: `tdmm corpus paraphrase runs/performed -o runs/paraphrases`")
 def corpus_paraphrase(source: Path, output: Out, changes: Changes = None) -> None:
     """Captions in natural words by a chat endpoint (recipes/corpus/paraphrase.yaml), kept where labels survive."""
-    from tdmm_lm.corpus import paraphrase
+    from tdmm_lm.corpus.asking import paraphrase
 
     typer.echo(paraphrase.run(paraphrase.load(None, changes), source, output))
 
@@ -176,7 +176,7 @@ def corpus_paraphrase(source: Path, output: Out, changes: Changes = None) -> Non
 @corpus_app.command("watch", epilog="Example: `tdmm corpus watch runs/captured -o runs/watched`")
 def corpus_watch(source: Path, output: Out, changes: Changes = None) -> None:
     """Descriptions of captured clips by a vision-language model (recipes/corpus/watching.yaml)."""
-    from tdmm_lm.corpus import watching
+    from tdmm_lm.corpus.asking import watching
 
     typer.echo(watching.run(watching.load(None, changes), source, output))
 

@@ -14,8 +14,8 @@ class Sample:
     """One performance or recording with what is known about it.
 
     ``texts`` are captions of the whole; ``clips`` has one clip a modality; ``audio`` is mono float32 at 16 kHz;
-    ``labels`` are exact where the motion was made by code. ``split`` is train, dev or test. ``speaker`` is who is seen or
-    heard, "" where nobody knows; ``provenance`` is plain data for JSON: the file, the seconds of it, the generator.
+    ``labels`` are exact where the motion was made by code. ``split`` is train, dev or test. ``speaker`` is who is
+    seen or heard, "" where nobody knows; ``provenance`` is plain data for JSON: the file, its seconds, the generator.
     """
 
     id: str

@@ -12,22 +12,24 @@ import resource
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tdmm_lm import bundle, config, report
-from tdmm_lm.corpus import build, labels, prompts, running, shards, table
+from tdmm_lm.corpus import build, caption, labels, prompts, table
+from tdmm_lm.corpus.building import running, shards
 from tdmm_lm.corpus.sources import performed
 from tdmm_lm.observe import FAMILIES
 
 CLIPS, SHARD, ROUNDS = 2_000, 100, 3  # of the speeds
 BALANCED = 10_000  # clips whose labels are counted
 FEW, MANY = 1_000, 10_000  # clips between which memory may grow
-DESCRIPTIONS, COMPARED = 1_000, 300  # texts for bigrams (more texts, fewer new ones) and for self-BLEU
+DESCRIPTIONS, COMPARED = 10_000, 300  # texts for bigrams (more texts, fewer new ones) and for self-BLEU
 
 
 def run() -> dict[str, dict[str, Any]]:
@@ -38,7 +40,7 @@ def run() -> dict[str, dict[str, Any]]:
         ModuleNotFoundError: Ray is not installed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return {**speeds(Path(folder)), **varied(Path(folder)), **balance(), **memory()}
+        return {**speeds(Path(folder)), **varied(), **balance(), **memory()}
 
 
 def settings(clips: int, **changes: Any) -> build.Settings:
@@ -49,7 +51,7 @@ def settings(clips: int, **changes: Any) -> build.Settings:
 
 
 def speeds(folder: Path) -> dict[str, dict[str, Any]]:
-    """Clips a minute of one process, and how much faster two of Ray's are; leaves shards in ``folder``."""
+    """Clips a minute of one process, and how much faster two of Ray's are."""
     import ray
 
     runners = {"one": settings(CLIPS, workers=1), "ray": settings(CLIPS, workers=2, runner="ray")}
@@ -84,12 +86,9 @@ def speeds(folder: Path) -> dict[str, dict[str, Any]]:
 
 def balance() -> dict[str, dict[str, Any]]:
     """The largest deviation of a family's count from its share, and of a word's from its family's mean, in percent."""
-    own = performed.Settings(clips={"train": BALANCED})
     families: Counter[str] = Counter()
     words: dict[str, Counter[str]] = {family: Counter() for family in FAMILIES}
-    for item in performed.items(own, 0):
-        score = prompts.sample(int(item.what["number"]), word=str(item.what["word"]))
-        known = labels.of_score(score)
+    for known in _known(BALANCED):
         families[known.family] += 1
         words[known.family][str(known.word)] += 1
     shares = prompts.CHANCES / prompts.CHANCES.sum()
@@ -121,10 +120,12 @@ def _peak_mb(clips: int) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def varied(folder: Path) -> dict[str, dict[str, Any]]:
-    """How little descriptions repeat each other: bigrams that are their own, and self-BLEU-4 (lower is more varied)."""
-    every = [re.findall(r"[a-z']+", text.lower()) for row in table.rows(folder / "one0") for text in row["texts"]]
-    texts = [every[place] for place in np.random.default_rng(0).permutation(len(every))[:DESCRIPTIONS]]
+def varied() -> dict[str, dict[str, Any]]:
+    """How little captions repeat each other: bigrams that are their own, and self-BLEU-4 (lower is more varied)."""
+    texts = [
+        re.findall(r"[a-z']+", caption.describe(known, np.random.default_rng(place), style).lower())
+        for place, (known, style) in enumerate(zip(_known(DESCRIPTIONS), cycle(caption.LENGTHS)))
+    ]
     pairs = [pair for words in texts for pair in pairwise(words)]
     chosen = texts[:COMPARED]
     return {
@@ -132,6 +133,12 @@ def varied(folder: Path) -> dict[str, dict[str, Any]]:
         "distinct_2_count": report.figure(len(set(pairs)), "bigrams", n=len(texts)),
         "self_bleu": report.figure(self_bleu(chosen), "BLEU-4 against the others, 0 to 1", n=len(chosen)),
     }
+
+
+def _known(count: int) -> Iterator[labels.Labels]:
+    """Labels of so many performances, dealt as a recipe deals them."""
+    for item in performed.items(performed.Settings(clips={"train": count}), 0):
+        yield labels.of_score(prompts.sample(int(item.what["number"]), word=str(item.what["word"])))
 
 
 def self_bleu(texts: list[list[str]]) -> float:

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tdmm_lm.corpus import card, histograms, recipe, running, shards, table
-from tdmm_lm.corpus.recipe import Settings
+from tdmm_lm.corpus import table
+from tdmm_lm.corpus.building import card, histograms, recipe, running, shards
+from tdmm_lm.corpus.building.recipe import Settings
 from tdmm_lm.progress import track
 
 __all__ = ["Settings", "build"]

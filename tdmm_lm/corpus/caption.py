@@ -17,7 +17,7 @@ from tdmm_lm.corpus.wordings import NUMBERS, PRONOUNS, TIMES, conjugate, ing, ti
 
 __all__ = ["Reading", "Style", "describe", "parse", "prompt"]
 
-Style = Literal["full", "plain", "brief", "phrase", "sentence", "timed"]
+Style = Literal["full", "plain", "brief", "phrase", "sentence", "timed", "label"]
 LENGTHS: tuple[Style, Style, Style] = ("phrase", "sentence", "timed")
 EMOTIONS = ("joy", "sadness", "anger", "surprise", "fear", "disgust", "contempt", "pain", "doubt")
 
@@ -179,8 +179,11 @@ def describe(labels: Labels, rng: np.random.Generator, style: Style = "full", *,
     The subject is a person of no named kind, since motion does not show one. ``full`` names family and level before
     each expression, ``plain`` tells it in sentences, ``brief`` in one line of participles. The `LENGTHS` need not say
     it all: a ``phrase`` has expressions and gestures, a ``sentence`` gaze and speech too, and ``timed`` tells when each
-    begins and ends: "From 0.3 to 2.5 s they smile broadly. They blink once and stay silent."
+    begins and ends: "From 0.3 to 2.5 s they smile broadly. They blink once and stay silent." A ``label`` is one
+    word and no more, as corpora of a few classes have: "happy".
     """
+    if style == "label":
+        return label(labels)
     if style in ("phrase", "sentence"):
         return _short(labels, rng, style, split)
     say = wordings()
@@ -228,6 +231,13 @@ def describe(labels: Labels, rng: np.random.Generator, style: Style = "full", *,
         parts = parts or [f"{say.families['neutral'][0]}."]
         parts += [sentence(clause) for clause in (*rest, *facts)]
     return " ".join(part[0].upper() + part[1:] for part in map(tidy, parts))
+
+
+def label(labels: Labels) -> str:
+    """The name of what is shown most strongly, without how strongly: "happy", "wrinkle the nose"."""
+    word = lexicon().word(labels.word or lexicon().of_family(labels.family)[0])
+    side = max(labels.shown, key=lambda shown: shown.intensity).side if labels.shown else ""
+    return str(word.adjective or word.verb).replace("{their}", "the").replace("{side}", side)
 
 
 def _short(labels: Labels, rng: np.random.Generator, style: Style, split: str) -> str:

@@ -1,6 +1,6 @@
 """Videos for prompts, by several generators in shares: within a budget, killed and resumed at any moment.
 
-    python -c "from tdmm_lm.corpus import generate as g; print(g.generate(g.load('recipe.yaml'), 'runs/generated'))"
+    tdmm corpus videos recipes/corpus/generated.yaml -o runs/generated
 
 In the output folder: `prompts.jsonl`, `videos/ID.mp4` (each there when it is whole) and `ledger.jsonl`, where every
 step is written before it is taken. A second run makes what is missing; what was paid for is not paid again.
@@ -18,9 +18,9 @@ from pydantic import Field, model_validator
 
 from tdmm_lm import config, video
 from tdmm_lm.corpus import video_prompts
-from tdmm_lm.corpus.budget import Purse, Spent
+from tdmm_lm.corpus.asking.budget import Purse, Spent
+from tdmm_lm.corpus.asking.ledger import Ledger
 from tdmm_lm.corpus.generators import Failed, Hopeless, Interrupted, Notes, Request
-from tdmm_lm.corpus.ledger import Ledger
 from tdmm_lm.corpus.video_prompts import Prompt
 from tdmm_lm.files import replacing
 from tdmm_lm.progress import track

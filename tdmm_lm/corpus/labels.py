@@ -36,8 +36,8 @@ class Labels(Settings):
     """``family``, ``word``, ``intensity``, ``level`` are the strongest expression's; ``gesture`` and ``count`` are the
     first head gesture's, ``nods`` counts the dips of all.
 
-    ``shown`` is in order of onset and has no neutral expressions, ``micro`` are those that only flash by; ``level`` is "" for a neutral face. ``blinks`` and
-    ``speech_share`` (0..1 of the time) are facts of the whole clip.
+    ``shown`` is in order of onset and has no neutral expressions, ``micro`` are those that only flash by; ``level`` is
+    "" for a neutral face. ``blinks`` and ``speech_share`` (0..1 of the time) are facts of the whole clip.
     """
 
     seconds: float

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Int
 
 from tdmm_lm import rotations
-from tdmm_lm.corpus import eyes, heads, talk
-from tdmm_lm.corpus.curves import Curve, noise, pulse, smoothstep
 from tdmm_lm.corpus.lexicon import lexicon, weights
+from tdmm_lm.corpus.performer import eyes, heads, talk
+from tdmm_lm.corpus.performer.curves import Curve, noise, pulse, smoothstep
+from tdmm_lm.corpus.performer.talk import sound, speech_of
 from tdmm_lm.corpus.score import Expression, Micro, Score
-from tdmm_lm.corpus.talk import sound, speech_of
 from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.motion.face import ARKIT
 from tdmm_lm.observe import Side

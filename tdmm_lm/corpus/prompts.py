@@ -6,8 +6,8 @@ from zlib import crc32
 
 import numpy as np
 
-from tdmm_lm.corpus import sentences
 from tdmm_lm.corpus.lexicon import lexicon
+from tdmm_lm.corpus.performer import sentences
 from tdmm_lm.corpus.score import (
     BLINK_APART,
     HELD,

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from tdmm_lm.config import Settings
 from tdmm_lm.corpus.lexicon import lexicon, weights
-from tdmm_lm.corpus.voice import Speech, speak
+from tdmm_lm.corpus.performer.voice import Speech, speak
 from tdmm_lm.observe import Side
 
 LEANS = ("lean_forward", "lean_back")  # they move the head through space, which no codec of ours keeps

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from tdmm_lm import bundle, codec, config, formats, report, rigs
-from tdmm_lm.corpus import caption, labels, perform, prompts, reading, recipe
+from tdmm_lm.corpus import caption, labels, perform, prompts, reading
 from tdmm_lm.corpus import recordings as sources
+from tdmm_lm.corpus.building import recipe
 from tdmm_lm.lm import generate
 from tdmm_lm.motion import MotionClip
 from tdmm_lm.observe import Observation

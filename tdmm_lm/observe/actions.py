@@ -23,7 +23,7 @@ ALIKE = 0.5  # the least cosine to a prototype; less, and the face does somethin
 SHORTEST = 0.25  # seconds of held movement (its rises and falls are longer)
 SLACK = 0.2  # of the stronger side: unevenness that every face has
 RESTING = 5  # percentile of each held shape over the clip that is this person's rest, as far as `REST` allows
-REST = {"eyeSquint": 0.6, "browDown": 0.2, "eyeBlink": 0.35, "other": 0.1}  # narrow eyes and low brows are mostly anatomy
+REST = {"eyeSquint": 0.6, "browDown": 0.2, "eyeBlink": 0.35, "other": 0.1}  # narrow eyes, low brows: mostly anatomy
 WAVER = 1.5  # times the rest is taken off: what is always there also comes and goes with every blink
 SILENT = (
     "mouth_open", "pucker", "funnel", "lip_press", "lip_bite", "teeth", "stretch", "chin_raise", "mouth_side",

@@ -13,7 +13,8 @@ import torch
 import yaml
 
 from tdmm_lm import bundle, codec, config
-from tdmm_lm.corpus import build, checking, labels, prompts, recipe, recordings, rows, table
+from tdmm_lm.corpus import build, labels, prompts, recordings, table
+from tdmm_lm.corpus.building import checking, recipe, rows
 from tdmm_lm.corpus.lexicon import lexicon
 from tdmm_lm.corpus.perform import perform
 from tdmm_lm.corpus.sources import Rejected, performed, recorded
@@ -271,3 +272,26 @@ def test_shards_can_be_told_apart_and_read_in_groups(made):
     found = pa.parquet.read_metadata(path)
     assert found.row_group(0).num_rows <= table.GROUP
     assert table.made_of(path)[1] == found.num_rows
+
+
+def test_more_texts_and_labels_as_texts(tmp_path):
+    wanted = {"sources": {"performed": {"clips": {"train": 4}}}, "texts": 1, "styles": ["label"], "audio": False}
+    build.build(build.Settings.model_validate(wanted), tmp_path / "plain")
+    names = [row["id"] for row in table.rows(tmp_path / "plain")]
+    told = [
+        {"id": f"{names[0]}/0", "original": "smile", "text": "a paraphrase", "kept": True},
+        {"id": f"{names[0]}/1", "original": "smile", "text": "smile", "kept": False},
+        {"id": names[1], "text": "what was seen"},
+    ]
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in told))
+    build.build(build.Settings.model_validate(wanted | {"more_texts": [str(path)]}), tmp_path / "more")
+    plain, more = (list(table.rows(tmp_path / name)) for name in ("plain", "more"))
+    extra = [["a paraphrase"], ["what was seen"], [], []]
+    assert [row["texts"] for row in more] == [one + row["texts"] for one, row in zip(extra, plain)]
+    assert all(len(row["texts"]) == 1 for row in plain)
+    assert "4 rows" in checking.check(tmp_path / "more")
+    with pytest.raises(FileNotFoundError, match=r"more_texts: .*none\.jsonl: expected JSON lines with id and text"):
+        build.build(
+            build.Settings.model_validate(wanted | {"more_texts": [str(tmp_path / "none.jsonl")]}), tmp_path / "none"
+        )

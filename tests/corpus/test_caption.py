@@ -227,3 +227,9 @@ def test_observed_recordings_are_described_by_what_was_seen():
         )
     wink = labels.of_observation(Observation(3.0, 25.0, "wink", 0.9, "none", 0, "front", 0, 0.0))
     assert "with one eye" in caption.describe(wink, np.random.default_rng(0))
+
+
+def test_a_label_is_one_word():
+    assert caption.describe(NODDING, np.random.default_rng(0), "label") == "smile"
+    assert caption.label(Labels(seconds=2)) == "neutral"
+    assert caption.label(Labels(seconds=2, family="anger")) == "angry"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tdmm_lm.__main__ import app
-from tdmm_lm.corpus import build, checking, table
+from tdmm_lm.corpus import build, table
+from tdmm_lm.corpus.building import checking
 
 SOURCES = {"performed": {"clips": {"train": 6, "test": 3}}, "made_up.tape": {"count": 12}}
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tdmm_lm import config
-from tdmm_lm.corpus import endpoint as endpoints
-from tdmm_lm.corpus import patience
-from tdmm_lm.corpus.answers import Answers
-from tdmm_lm.corpus.budget import Purse, Spent
-from tdmm_lm.corpus.endpoint import Endpoint
-from tdmm_lm.corpus.patience import Failed, Hopeless, Patience
+from tdmm_lm.corpus.asking import endpoint as endpoints
+from tdmm_lm.corpus.asking import patience
+from tdmm_lm.corpus.asking.answers import Answers
+from tdmm_lm.corpus.asking.budget import Purse, Spent
+from tdmm_lm.corpus.asking.endpoint import Endpoint
+from tdmm_lm.corpus.asking.patience import Failed, Hopeless, Patience
 
 FAKE = runpy.run_path(str(Path(__file__).resolve().parent / "fake_chat.py"))
 serving, error = FAKE["serving"], FAKE["error"]

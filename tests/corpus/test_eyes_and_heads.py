@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from tdmm_lm import rigs, rotations
-from tdmm_lm.corpus import eyes, heads, prompts
+from tdmm_lm.corpus import prompts
 from tdmm_lm.corpus.perform import perform
+from tdmm_lm.corpus.performer import eyes, heads
+from tdmm_lm.corpus.performer.timeline import timeline
 from tdmm_lm.corpus.score import Expression, Glance, HeadMove, Micro, Score
-from tdmm_lm.corpus.timeline import timeline
 from tdmm_lm.geometry.measure import measure
 from tdmm_lm.motion import face
 from tdmm_lm.motion.face import ARKIT

@@ -17,7 +17,7 @@ import yaml
 from tdmm_lm import config, video
 from tdmm_lm.corpus import generate as generating
 from tdmm_lm.corpus import video_prompts
-from tdmm_lm.corpus.ledger import Ledger
+from tdmm_lm.corpus.asking.ledger import Ledger
 
 FAKE = runpy.run_path(str(Path(__file__).resolve().parent / "fake_videos.py"))
 serving, answer = FAKE["serving"], FAKE["answer"]

@@ -15,8 +15,8 @@ from tdmm_lm import config, video
 from tdmm_lm.config import Settings
 from tdmm_lm.corpus import generate as generating
 from tdmm_lm.corpus import video_prompts
+from tdmm_lm.corpus.asking.ledger import Ledger
 from tdmm_lm.corpus.generators import Hopeless, Notes, Request, wan
-from tdmm_lm.corpus.ledger import Ledger
 from tdmm_lm.corpus.sources import Item, Rejected, generated
 from tdmm_lm.motion import face
 from tdmm_lm.sample import Sample

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tdmm_lm import landmarks, rigs, rotations
-from tdmm_lm.corpus import faces, filters, identity
+from tdmm_lm.corpus.capture import faces, filters, identity
 from tdmm_lm.geometry import measure
 from tdmm_lm.motion import face
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tdmm_lm.corpus import faces, hearing, judges, listening
+from tdmm_lm.corpus.capture import faces, hearing, judges, listening
 
 pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'tdmm-lm[capture]'")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tdmm_lm import bundle, video
-from tdmm_lm.corpus import listening
+from tdmm_lm.corpus.capture import listening
 
 DATA = bundle.data()
 real = pytest.mark.skipif(DATA is None, reason="needs the real data: set $TDMM_DATA to their folder")

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tdmm_lm.corpus import caption, labels, paraphrase, prompts, rewording
-from tdmm_lm.corpus.endpoint import Endpoint
-from tdmm_lm.corpus.paraphrase import Text
+from tdmm_lm.corpus import caption, labels, prompts
+from tdmm_lm.corpus.asking import paraphrase, rewording
+from tdmm_lm.corpus.asking.endpoint import Endpoint
+from tdmm_lm.corpus.asking.paraphrase import Text
 
 FAKE = runpy.run_path(str(Path(__file__).resolve().parent / "fake_chat.py"))
 serving, completion, error = FAKE["serving"], FAKE["completion"], FAKE["error"]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tdmm_lm.corpus import build, checking, table
+from tdmm_lm.corpus import build, table
+from tdmm_lm.corpus.building import checking
 
 HERE = Path(__file__).parent
 BUILD = """

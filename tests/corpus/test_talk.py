@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from tdmm_lm import rigs, video
-from tdmm_lm.corpus import edits, prompts, sentences, talk
+from tdmm_lm.corpus import edits, prompts
 from tdmm_lm.corpus.perform import perform, sound, speech_of
+from tdmm_lm.corpus.performer import sentences, talk
+from tdmm_lm.corpus.performer.timeline import timeline
+from tdmm_lm.corpus.performer.visemes import Visemes, move
 from tdmm_lm.corpus.score import Expression, Saying, Score
-from tdmm_lm.corpus.timeline import timeline
-from tdmm_lm.corpus.visemes import Visemes, move
 from tdmm_lm.geometry.measure import measure
 from tdmm_lm.motion import face
 from tdmm_lm.motion.face import ARKIT

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tdmm_lm import bundle, config, video
-from tdmm_lm.corpus import faces
+from tdmm_lm.corpus.capture import faces
 from tdmm_lm.corpus.sources import Item, Rejected, videos
 from tdmm_lm.formats import video as capture
 from tdmm_lm.motion import face

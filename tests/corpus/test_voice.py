@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tdmm_lm import video
-from tdmm_lm.corpus import sentences, visemes, voice
+from tdmm_lm.corpus.performer import sentences, visemes, voice
 
 pytest.importorskip("espeakng_loader")
 

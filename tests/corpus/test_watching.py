@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 from tdmm_lm import video
-from tdmm_lm.corpus import table, watching
-from tdmm_lm.corpus.endpoint import Endpoint
+from tdmm_lm.corpus import table
+from tdmm_lm.corpus.asking import watching
+from tdmm_lm.corpus.asking.endpoint import Endpoint
+from tdmm_lm.corpus.asking.watching import Film, Watched
 from tdmm_lm.corpus.labels import Labels, Moved, Shown
 from tdmm_lm.corpus.sources import Rejected
-from tdmm_lm.corpus.watching import Film, Watched
 
 FAKE = runpy.run_path(str(Path(__file__).resolve().parent / "fake_chat.py"))
 serving, completion, error = FAKE["serving"], FAKE["completion"], FAKE["error"]

@@ -12,8 +12,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from tdmm_lm.corpus.ledger import Ledger
-from tdmm_lm.corpus.patience import Failed, Hopeless
+from tdmm_lm.corpus.asking.ledger import Ledger
+from tdmm_lm.corpus.asking.patience import Failed, Hopeless
 
 __all__ = ["Failed", "Hopeless", "Interrupted", "Notes", "Request"]
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from tdmm_lm import config
-from tdmm_lm.corpus import patience
+from tdmm_lm.corpus.asking import patience
+from tdmm_lm.corpus.asking.patience import Patience
 from tdmm_lm.corpus.generators import Failed, Notes, Request
-from tdmm_lm.corpus.patience import Patience
 
 if TYPE_CHECKING:
     import httpx

@@ -13,9 +13,10 @@ import numpy as np
 from pydantic import Field
 
 from tdmm_lm import config
-from tdmm_lm.corpus import caption, edits, labels, perform, prompts, talk
+from tdmm_lm.corpus import caption, edits, labels, perform, prompts
+from tdmm_lm.corpus.building.recipe import Split
 from tdmm_lm.corpus.lexicon import lexicon
-from tdmm_lm.corpus.recipe import Split
+from tdmm_lm.corpus.performer import talk
 from tdmm_lm.corpus.score import Score
 from tdmm_lm.corpus.sources import Item, Rejected
 from tdmm_lm.observe import FAMILIES
@@ -31,7 +32,6 @@ class Settings(config.Settings):
 
     clips: dict[Split, int] = Field(default={"train": 1000, "dev": 100, "test": 100}, min_length=1)
     words: tuple[str, ...] = ()  # of the lexicon; none named: all
-    words: tuple[str, ...] = ()  # of the lexicon; none: all of them
     seconds: tuple[float, ...] = Field(default=prompts.SECONDS, min_length=1)  # drawn evenly
     spoken: float = Field(default=0.0, ge=0, le=1)  # share of those who speak that say a sentence, with sound
     prompts: int = Field(default=3, ge=0)  # a performance

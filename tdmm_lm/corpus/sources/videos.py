@@ -19,8 +19,8 @@ from pydantic import Field, field_validator
 
 from tdmm_lm import config
 from tdmm_lm import video as media
-from tdmm_lm.corpus import faces, filters, hearing, identity, listening
-from tdmm_lm.corpus import judges as judging
+from tdmm_lm.corpus.capture import faces, filters, hearing, identity, listening
+from tdmm_lm.corpus.capture import judges as judging
 from tdmm_lm.corpus.sources import Item, Rejected
 from tdmm_lm.formats import video as capture
 from tdmm_lm.motion import face

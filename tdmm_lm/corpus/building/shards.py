@@ -12,7 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tdmm_lm.corpus import recipe, rows, table
+from tdmm_lm.corpus import table
+from tdmm_lm.corpus.building import recipe, rows
 from tdmm_lm.corpus.sources import Item, Rejected
 
 

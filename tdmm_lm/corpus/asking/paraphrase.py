@@ -1,6 +1,6 @@
 """Captions -> natural, conversational words by a language model, kept only where every label survives.
 
-    python -c "from tdmm_lm.corpus import paraphrase as p; print(p.run(p.load(), 'captions.jsonl', 'runs/paraphrases'))"
+    tdmm corpus paraphrase captions.jsonl -o runs/paraphrases
 
 A rewording that loses, adds or turns round a fact is refused, told what was wrong with it and asked again; where none
 is good the original stays.
@@ -16,12 +16,12 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 
 from tdmm_lm import bundle, config
-from tdmm_lm.corpus import endpoint as endpoints
-from tdmm_lm.corpus import rewording
-from tdmm_lm.corpus.budget import Spent
-from tdmm_lm.corpus.endpoint import Endpoint
+from tdmm_lm.corpus.asking import endpoint as endpoints
+from tdmm_lm.corpus.asking import rewording
+from tdmm_lm.corpus.asking.budget import Spent
+from tdmm_lm.corpus.asking.endpoint import Endpoint
+from tdmm_lm.corpus.asking.patience import Failed
 from tdmm_lm.corpus.labels import Labels
-from tdmm_lm.corpus.patience import Failed
 from tdmm_lm.files import replacing
 from tdmm_lm.progress import track
 

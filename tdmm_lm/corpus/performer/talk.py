@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from tdmm_lm.corpus.curves import Curve, pulse, smoothstep
+from tdmm_lm.corpus.performer.curves import Curve, pulse, smoothstep
+from tdmm_lm.corpus.performer.visemes import Mouth, Weights, move
+from tdmm_lm.corpus.performer.voice import Phoneme, Word
 from tdmm_lm.corpus.score import Saying, Score
-from tdmm_lm.corpus.visemes import Mouth, Weights, move
-from tdmm_lm.corpus.voice import Phoneme, Word
 from tdmm_lm.motion.face import ARKIT
 from tdmm_lm.video import AUDIO_RATE
 

@@ -7,8 +7,8 @@ Gaze is in degrees in the head, (left, up), from straight ahead. A saccade lasts
 import numpy as np
 from jaxtyping import Float
 
-from tdmm_lm.corpus.curves import Curve, noise, pulse, smoothstep, stairs
-from tdmm_lm.corpus.heads import HeadMotion
+from tdmm_lm.corpus.performer.curves import Curve, noise, pulse, smoothstep, stairs
+from tdmm_lm.corpus.performer.heads import HeadMotion
 from tdmm_lm.corpus.score import Glance, Score
 from tdmm_lm.motion.face import ARKIT
 

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from pydantic import Field
 
 from tdmm_lm import config, rotations
-from tdmm_lm.corpus.faces import Settings as Following
-from tdmm_lm.corpus.faces import Stretch
-from tdmm_lm.corpus.identity import RIGID
+from tdmm_lm.corpus.capture.faces import Settings as Following
+from tdmm_lm.corpus.capture.faces import Stretch
+from tdmm_lm.corpus.capture.identity import RIGID
 from tdmm_lm.motion import face
 
 SMOOTH = 7  # frames over which motion is taken for a parabola

@@ -15,8 +15,8 @@ from pydantic import Field
 
 from tdmm_lm import config
 from tdmm_lm import video as media
-from tdmm_lm.corpus.bystanders import Finder, overlap
-from tdmm_lm.corpus.scenes import SIDE, Cuts
+from tdmm_lm.corpus.capture.bystanders import Finder, overlap
+from tdmm_lm.corpus.capture.scenes import SIDE, Cuts
 from tdmm_lm.formats import video as capture
 from tdmm_lm.motion.face import CODE_FPS
 

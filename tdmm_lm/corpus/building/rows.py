@@ -1,6 +1,7 @@
 """A sample becomes a row: observed where labels are missing, described in words, tokenised, packed."""
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from itertools import cycle, islice
@@ -11,7 +12,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from tdmm_lm import rigs
-from tdmm_lm.corpus import caption, labels, recipe, table
+from tdmm_lm.corpus import caption, labels, table
+from tdmm_lm.corpus.building import recipe
 from tdmm_lm.corpus.labels import Labels
 from tdmm_lm.corpus.sources import Rejected
 from tdmm_lm.motion import MotionClip
@@ -36,6 +38,18 @@ class Maker:
 
         name = self.settings.codec
         return codec.load(recipe.codec_folder(name)) if name else None
+
+    @cached_property
+    def more(self) -> dict[str, list[str]]:
+        """Texts of the recipe's ``more_texts`` by the row's id. A paraphrase has the row's id and its text's number."""
+        found: dict[str, list[str]] = {}
+        for path in self.settings.more_texts:
+            for line in path.read_text().splitlines():
+                told = json.loads(line)
+                if told.get("kept", True):
+                    name = re.sub(r"/\d+$", "", told["id"]) if "original" in told else told["id"]
+                    found.setdefault(name, []).append(told["text"])
+        return found
 
     def rig(self, clip: MotionClip) -> rigs.Rig:
         """ARKit's shapes are shown on the recipe's rig, others on their own."""
@@ -64,7 +78,7 @@ class Maker:
         rng = np.random.default_rng([self.settings.seed, crc32(sample.id.encode())])
         known, provenance = self._labels(sample), dict(sample.provenance)
         score, prompts, edit = (provenance.pop(key, None) for key in SCORED)
-        if sample.labels and known is not None and set(sample.labels) != set(Labels.model_fields):
+        if sample.labels and set(sample.labels) != set(Labels.model_fields):
             provenance["given_labels"] = sample.labels  # what a source knows stays beside what was observed
         made: list[str] = []
         if known is not None:
@@ -75,7 +89,8 @@ class Maker:
         sound = sample.audio if self.settings.audio else None
         return {
             "id": sample.id, "split": sample.split, "source": sample.source, "licence": sample.licence,
-            "speaker": sample.speaker, "texts": [*sample.texts, *made], "described": len(made),
+            "speaker": sample.speaker, "described": len(made),
+            "texts": [*sample.texts, *self.more.get(sample.id, ()), *made],
             "prompts": prompts or [], "labels": known and known.model_dump(), "score": score and json.dumps(score),
             "face": clips.get("face"), "body": clips.get("body"),
             "audio": None if sound is None else table.flac(sound, sample.id),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from tdmm_lm.corpus.curves import Curve, noise, pulse, smoothstep
+from tdmm_lm.corpus.performer.curves import Curve, noise, pulse, smoothstep
 from tdmm_lm.corpus.score import LEANS, HeadMove, Score
 
 Angles = Float[np.ndarray, "frames 3"]

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tdmm_lm.corpus import counting, histograms, recipe, table
+from tdmm_lm.corpus import table
+from tdmm_lm.corpus.building import counting, histograms, recipe
 
 STATS, CARD, PICTURES = "stats.json", "README.md", "pictures"
 COLUMNS = {
@@ -29,7 +30,7 @@ CALLED = {"words": "Words", "gesture": "Head gestures", "gaze": "Gaze", "level":
 
 
 def write(out: Path, settings: recipe.Settings) -> dict[str, Any]:
-    """Count the rows and write card, pictures and numbers; returns the numbers (`tdmm_lm.corpus.counting`).
+    """Count the rows and write card, pictures and numbers; returns the numbers (`tdmm_lm.corpus.building.counting`).
 
     Raises:
         ValueError: no room on the disk.

@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 from pydantic import Field, model_validator
 
 from tdmm_lm import config
-from tdmm_lm.corpus import patience
-from tdmm_lm.corpus.answers import Answers
-from tdmm_lm.corpus.budget import Purse
-from tdmm_lm.corpus.patience import Failed, Hopeless, Patience
+from tdmm_lm.corpus.asking import patience
+from tdmm_lm.corpus.asking.answers import Answers
+from tdmm_lm.corpus.asking.budget import Purse
+from tdmm_lm.corpus.asking.patience import Failed, Hopeless, Patience
 
 A = TypeVar("A")
 B = TypeVar("B")

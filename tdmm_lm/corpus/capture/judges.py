@@ -23,7 +23,7 @@ from pydantic import Field
 from scipy.fft import dct
 
 from tdmm_lm import config
-from tdmm_lm.corpus.listening import session
+from tdmm_lm.corpus.capture.listening import session
 from tdmm_lm.motion.face import CODE_FPS
 from tdmm_lm.video import AUDIO_RATE
 

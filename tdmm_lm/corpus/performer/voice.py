@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.signal import resample_poly
 
-from tdmm_lm.corpus import espeak_process
+from tdmm_lm.corpus.performer import espeak_process
 from tdmm_lm.video import AUDIO_RATE
 
 WORD, PHONEME = 1, 7  # kinds of events, as in speak_lib.h

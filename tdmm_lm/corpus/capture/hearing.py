@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from tdmm_lm.corpus import judges, listening
-from tdmm_lm.corpus.faces import Stretch
+from tdmm_lm.corpus.capture import judges, listening
+from tdmm_lm.corpus.capture.faces import Stretch
 from tdmm_lm.motion.face import CODE_FPS
 from tdmm_lm.video import AUDIO_RATE
 

@@ -17,8 +17,8 @@ from pydantic import Field, model_validator
 
 from tdmm_lm import bundle, config
 from tdmm_lm.config import Settings
-from tdmm_lm.corpus.curves import Curve, pulse
-from tdmm_lm.corpus.voice import Phoneme
+from tdmm_lm.corpus.performer.curves import Curve, pulse
+from tdmm_lm.corpus.performer.voice import Phoneme
 from tdmm_lm.motion.face import ARKIT
 
 Contact = Literal["lips", "teeth"]

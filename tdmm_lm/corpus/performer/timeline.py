@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tdmm_lm.corpus.curves import pulse
 from tdmm_lm.corpus.perform import envelope
+from tdmm_lm.corpus.performer.curves import pulse
+from tdmm_lm.corpus.performer.talk import speech_of
 from tdmm_lm.corpus.score import Score
-from tdmm_lm.corpus.talk import speech_of
 
 BLINK = (0.12, 0.2)  # seconds before and after the moment of a blink in which lids move, at most
 NOTHING = -1  # in arrays of places: none of them

@@ -18,8 +18,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tdmm_lm.corpus import recipe, shards
-from tdmm_lm.corpus.shards import Made, Shard
+from tdmm_lm.corpus.building import recipe, shards
+from tdmm_lm.corpus.building.shards import Made, Shard
 
 ALONE = 2  # shards that are not worth starting a pool for
 MISTAKES = (ValueError, FileNotFoundError, FileExistsError, IsADirectoryError, PermissionError, ModuleNotFoundError)

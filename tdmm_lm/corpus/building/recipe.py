@@ -3,6 +3,7 @@
 The work may be shared out anew at any time: `told` is what decides the rows, and leaves runner and workers out.
 """
 
+import hashlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -32,6 +33,7 @@ class Settings(config.Settings):
     sources: dict[str, dict[str, Any]] = Field(min_length=1)
     texts: int = Field(default=3, ge=0)  # descriptions a row, made from its labels
     styles: tuple[Style, ...] = Field(default=("full", "full", "plain", "plain", "brief"), min_length=1)  # dealt
+    more_texts: tuple[Path, ...] = ()  # JSON lines with id and text, as `tdmm corpus paraphrase` and `watch` write
     codec: str | None = None  # a codec's folder or bundled name; without one rows have no codes
     rig: str = "head"  # on which faces of ARKit shapes are tokenised and observed
     clips: bool = True  # keep the motion itself
@@ -62,7 +64,14 @@ def sources(settings: Settings) -> dict[str, tuple[ModuleType, Any]]:
 def told(settings: Settings) -> dict[str, Any]:
     """What decides the rows, as plain data: sources with their defaults filled in, not who does the work."""
     said = settings.model_dump(mode="json", exclude={"runner", "workers", "ray", "sources"})
+    said["more_texts"] = [_sha256(path) for path in settings.more_texts]  # what they say, not where they lie
     return said | {"sources": {name: own.model_dump(mode="json") for name, (_, own) in sources(settings).items()}}
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f"more_texts: {path}: expected JSON lines with id and text, found no file.")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def codec_folder(name: str) -> Path:

@@ -18,12 +18,12 @@ from jaxtyping import UInt8
 from pydantic import Field, field_validator
 
 from tdmm_lm import bundle, config, video
-from tdmm_lm.corpus import endpoint as endpoints
-from tdmm_lm.corpus import rewording
-from tdmm_lm.corpus.budget import Spent
-from tdmm_lm.corpus.endpoint import Endpoint
+from tdmm_lm.corpus.asking import endpoint as endpoints
+from tdmm_lm.corpus.asking import rewording
+from tdmm_lm.corpus.asking.budget import Spent
+from tdmm_lm.corpus.asking.endpoint import Endpoint
+from tdmm_lm.corpus.asking.patience import Failed
 from tdmm_lm.corpus.labels import Labels
-from tdmm_lm.corpus.patience import Failed
 from tdmm_lm.corpus.sources import Rejected
 from tdmm_lm.files import replacing
 from tdmm_lm.progress import track

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from tdmm_lm import bundle, config
 from tdmm_lm.config import Settings
+from tdmm_lm.corpus.performer.voice import VOICE
 from tdmm_lm.corpus.score import Saying
-from tdmm_lm.corpus.voice import VOICE
 
 WORDS = (2, 14)
 LETTERS = 17.0  # of a sentence that a voice says in a second at the usual pace: a first guess, then it is spoken
