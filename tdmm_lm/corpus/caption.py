@@ -193,7 +193,7 @@ def describe(labels: Labels, rng: np.random.Generator, style: Style = "full", *,
     rest = [_joined(heads, rng, "train")]
     rest += [glance(moved, rng, split) for moved in labels.gazes[:1]]
     facts = [blinking(labels.blinks, rng, split), speaking(labels.speech_share, rng, split)]
-    noun = say.description["subject"].pick(rng, split)
+    noun = say.description["subject" if style != "timed" else "anyone"].pick(rng, split)
     form, pronoun = ("pronoun" if noun == "they" else "third"), "they"
 
     def sentence(clause: str) -> str:
@@ -207,17 +207,20 @@ def describe(labels: Labels, rng: np.random.Generator, style: Style = "full", *,
     if style == "brief":
         heading = ", then ".join(named(shown) for shown in labels.shown) or say.families["neutral"][0]
         return tidy(", ".join([heading, *(conjugate(clause, "ing", pronoun) for clause in (*rest, *facts))]))
-    shows = [(shown.onset, expression(shown, rng, split, plain=True)) for shown in labels.shown]
+    shows = [(shown.onset, expression(shown, rng, split, plain=style != "timed")) for shown in labels.shown]
     if style == "timed":
         spans = [(shown.onset, shown.offset, clause) for shown, (_, clause) in zip(labels.shown, shows)]
         spans += [(moved.onset, moved.offset, gesture(moved, rng, split)) for moved in labels.gestures]
         spans += [(moved.onset, moved.offset, glance(moved, rng, split)) for moved in labels.gazes]
-        parts = [
-            say.timed.pick(rng, split).format(start=f"{start:.1f}", stop=f"{stop:.1f}", sentence=sentence(clause))
-            for start, stop, clause in sorted(spans)
+        told = [
+            (say.timed.pick(rng, split), f"{start:.1f}", f"{stop:.1f}", clause) for start, stop, clause in sorted(spans)
         ]
-        still = [] if labels.shown else [sentence(neutral(Labels(seconds=labels.seconds), rng, split))]
-        parts = [*still, *parts, sentence(" and ".join(facts))]
+        if not labels.shown:
+            told = [("{sentence}", "", "", neutral(Labels(seconds=labels.seconds), rng, split)), *told]
+        parts = []
+        for way, start, stop, clause in (*told, ("{sentence}", "", "", " and ".join(facts))):
+            parts.append(way.format(start=start, stop=stop, sentence=sentence(clause)))
+            noun, form = "they", "pronoun"
     elif style == "plain":
         clauses = [
             _joined(shows, rng, "train") if shows else neutral(Labels(seconds=labels.seconds), rng, split),
@@ -243,13 +246,13 @@ def label(labels: Labels) -> str:
 def _short(labels: Labels, rng: np.random.Generator, style: Style, split: str) -> str:
     """"smiling broadly, then nodding twice"; "The person smiles broadly, then nods twice while talking."."""
     say = wordings()
-    timed = [(shown.onset, expression(shown, rng, split, plain=True)) for shown in labels.shown]
+    timed = [(shown.onset, expression(shown, rng, split)) for shown in labels.shown]
     timed = timed or [(0.0, neutral(Labels(seconds=labels.seconds), rng, split))]
     timed += [(moved.onset, gesture(moved, rng, split)) for moved in labels.gestures]
     if style == "phrase":
         return tidy(conjugate(_joined(timed, rng, split), "ing", "they"))
     timed += [(moved.onset, glance(moved, rng, split)) for moved in labels.gazes]
-    noun = say.description["subject"].pick(rng, split)
+    noun = say.description["anyone"].pick(rng, split)
     text = conjugate(_joined(timed, rng, split), "pronoun" if noun == "they" else "third", "they")
     text = f"{noun} {text} {_talking(labels.speech_share, rng, split)}."
     return tidy(text[0].upper() + text[1:])

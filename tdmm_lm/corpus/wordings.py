@@ -78,7 +78,7 @@ def third(verb: str) -> str:
         return irregular[verb]
     if re.search(r"[^aeiou]y$", verb):
         return verb[:-1] + "ies"
-    return verb + ("es" if re.search(r"(s|x|z|ch|sh|o)$", verb) else "s")
+    return verb + ("es" if re.search(r"(s|x|z|ch|sh|[^o]o)$", verb) else "s")
 
 
 def ing(verb: str) -> str:

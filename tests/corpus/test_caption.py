@@ -109,7 +109,7 @@ def test_lengths_say_what_they_say_truly(style, split):
             assert agreed["blinks"], text
             assert agreed["speech_share"], text
         words.append(len(text.split()))
-    least, most = {"phrase": (4, 10), "sentence": (7, 16), "timed": (14, 40)}[style]
+    least, most = {"phrase": (4, 12), "sentence": (7, 20), "timed": (14, 40)}[style]
     assert least < np.mean(words) < most
 
 
