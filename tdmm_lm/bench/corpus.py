@@ -23,8 +23,9 @@ import numpy as np
 from tdmm_lm import bundle, config, report
 from tdmm_lm.corpus import build, caption, labels, prompts, table
 from tdmm_lm.corpus.building import running, shards
+from tdmm_lm.corpus.lexicon import lexicon
 from tdmm_lm.corpus.sources import performed
-from tdmm_lm.observe import FAMILIES
+from tdmm_lm.corpus.wordings import wordings
 
 CLIPS, SHARD, ROUNDS = 2_000, 100, 3  # of the speeds
 BALANCED = 10_000  # clips whose labels are counted
@@ -85,21 +86,18 @@ def speeds(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def balance() -> dict[str, dict[str, Any]]:
-    """The largest deviation of a family's count from its share, and of a word's from its family's mean, in percent."""
-    families: Counter[str] = Counter()
-    words: dict[str, Counter[str]] = {family: Counter() for family in FAMILIES}
+    """The largest deviation of a word's count and of a subject's from an even share, in percent."""
+    words, subjects = Counter[str](), Counter[str]()
     for known in _known(BALANCED):
-        families[known.family] += 1
-        words[known.family][str(known.word)] += 1
-    shares = prompts.CHANCES / prompts.CHANCES.sum()
-    apart = max(abs(families[name] / (share * BALANCED) - 1) for name, share in zip(FAMILIES, shares))
-    each = max(
-        abs(count / (found.total() / len(found)) - 1) for found in words.values() for count in found.values()
-    )
-    return {
-        "label_balance": report.figure(100 * apart, "% largest deviation of a family", n=BALANCED),
-        "word_balance": report.figure(100 * each, "% largest deviation of a word in its family", n=BALANCED),
-    }
+        words[str(known.word)] += 1
+        subjects[known.subject] += 1
+    figures = {}
+    for name, found, kinds in (
+        ("label", words, len(lexicon().words)), ("subject", subjects, len(wordings().subjects))
+    ):
+        apart = max(abs(count * kinds / BALANCED - 1) for count in (*found.values(), *[0] * (kinds - len(found))))
+        figures[f"{name}_balance"] = report.figure(100 * apart, f"% at most from even among {kinds}", n=BALANCED)
+    return figures
 
 
 def memory() -> dict[str, dict[str, Any]]:

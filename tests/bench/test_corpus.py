@@ -26,4 +26,4 @@ def test_figures_of_a_small_run(tmp_path, monkeypatch):
     assert figures["distinct_2_no_digits"]["n"] == 36
     assert 0.2 < figures["distinct_2_no_digits"]["value"] < 1
     assert 0 < figures["self_bleu"]["value"] < 1
-    assert figures["label_balance"]["value"] < 15  # a whole clip of some ten
+    assert figures["label_balance"]["value"] <= 43  # two clips a word for 80 words, one for the others: 1.4 on average

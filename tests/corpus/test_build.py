@@ -149,7 +149,7 @@ def test_mistakes_are_named(made, tmp_path, monkeypatch):
         build.build(SMALL.model_copy(update={"seed": 9}), made)
     assert "corpus.sources: expected one of" in said(sources={"vhs": {}})
     told = said(sources={"performed": {"clip": 1}})
-    assert "sources.performed: clip: unknown key; known: clips, words, seconds" in told
+    assert "sources.performed: clip: unknown key; known: clips, words, balance, seconds" in told
     assert "sources.performed.clips.train: expected 1 to" in said(sources={"performed": {"clips": {"train": 0}}})
     unknown = {"recorded": {"rows": {"vhs": 1}}}
     assert "sources.recorded.rows: expected among grid, facegood, got vhs" in said(sources=unknown)
@@ -195,7 +195,10 @@ def test_recipes_are_settings(path):
 
 
 def test_ten_thousand_clips_are_balanced_to_one():
-    words = performed.dealt(10_000, np.random.default_rng(0))
+    even = Counter(performed.dealt(10_000, np.random.default_rng(0)))
+    assert set(even) == set(lexicon().words)
+    assert set(even.values()) == {50}
+    words = performed.dealt(10_000, np.random.default_rng(0), by="families")
     assert len(words) == 10_000
     families = Counter(lexicon().word(word).family for word in words)
     counts = Counter(words)
@@ -203,8 +206,8 @@ def test_ten_thousand_clips_are_balanced_to_one():
         assert abs(families[family] - 10_000 * share) < 1
         each = [counts[word] for word in lexicon().of_family(family)]
         assert max(each) - min(each) <= 1
-    assert words != performed.dealt(10_000, np.random.default_rng(1))
-    few = Counter(performed.dealt(100, np.random.default_rng(0), ("smile", "wink", "frown", "grin")))
+    assert words != performed.dealt(10_000, np.random.default_rng(1), by="families")
+    few = Counter(performed.dealt(100, np.random.default_rng(0), ("smile", "wink", "frown", "grin"), by="families"))
     assert set(few) == {"smile", "wink", "frown", "grin"}
     assert abs(few["smile"] - few["grin"]) <= 1
     with pytest.raises(ValueError, match=r"lexicon: expected one of .*, got 'grimace like a goat'"):

@@ -2,11 +2,13 @@
 
     sources: {performed: {clips: {train: 1000, dev: 100, test: 100}, spoken: 0.25}}
 
-Words are dealt, not drawn: every family gets its share of a split's clips to within one clip, and a family's words are
-dealt out evenly. The order is shuffled, so that any run of numbers is mixed.
+Words are dealt, not drawn: all words alike (TDMM-LM, section 3: descriptors sampled uniformly), or every family its
+share and a family's words alike, in both ways to within one clip. The order is shuffled, so that any run of numbers is
+mixed.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 from zlib import crc32
 
 import numpy as np
@@ -32,6 +34,7 @@ class Settings(config.Settings):
 
     clips: dict[Split, int] = Field(default={"train": 1000, "dev": 100, "test": 100}, min_length=1)
     words: tuple[str, ...] = ()  # of the lexicon; none named: all
+    balance: Literal["words", "families"] = "words"
     seconds: tuple[float, ...] = Field(default=prompts.SECONDS, min_length=1)  # drawn evenly
     spoken: float = Field(default=0.0, ge=0, le=1)  # share of those who speak that say a sentence, with sound
     prompts: int = Field(default=3, ge=0)  # a performance
@@ -44,12 +47,14 @@ def items(settings: Settings, seed: int) -> Iterator[Item]:
         if not 0 < count < SEED_APART:
             raise ValueError(f"sources.performed.clips.{split}: expected 1 to {SEED_APART - 1}, got {count}.")
         chance = np.random.default_rng([seed, crc32(split.encode())])
-        for number, word in enumerate(dealt(count, chance, settings.words)):
+        for number, word in enumerate(dealt(count, chance, settings.words, by=settings.balance)):
             yield Item(f"performed/{split}/{seed}/{number}", split, {"number": number, "seed": seed, "word": word})
 
 
-def dealt(count: int, rng: np.random.Generator, words: Sequence[str] = ()) -> list[str]:
-    """A word for each of ``count`` clips: families by their shares, each to within one, words in a family evenly.
+def dealt(
+    count: int, rng: np.random.Generator, words: Sequence[str] = (), *, by: Literal["words", "families"] = "words"
+) -> list[str]:
+    """A word for each of ``count`` clips: all words evenly, or families by their shares and the words in each evenly.
 
     Raises:
         ValueError: one of the ``words`` to be dealt is not in the lexicon.
@@ -58,6 +63,9 @@ def dealt(count: int, rng: np.random.Generator, words: Sequence[str] = ()) -> li
     if words:
         asked = {word: lexicon().word(word).family for word in words}
         known = {family: tuple(word for word in asked if asked[word] == family) for family in FAMILIES}
+    if by == "words":
+        every = rng.permutation([word for family in FAMILIES for word in known[family]])
+        return [str(every[place % len(every)]) for place in rng.permutation(count)]
     shares = prompts.CHANCES * [bool(known[family]) for family in FAMILIES]
     wanted = shares / shares.sum() * count
     each = np.floor(wanted).astype(int)
