@@ -98,8 +98,10 @@ def check(kind: type[S], data: dict[str, Any], where: str) -> S:
                 faults.append(f"{key}: unknown key; known: {', '.join(kind.model_fields)}")
             elif fault["type"] == "missing":
                 faults.append(f"{key}: expected a value, found none")
+            elif fault["type"] == "value_error":  # our own words, which say what came
+                faults.append(": ".join(part for part in (key, str(fault["ctx"]["error"]).rstrip(".")) if part))
             else:
-                faults.append(f"{key}: {fault['msg']}, got {fault['input']!r}")
+                faults.append(f"{key}: {fault['msg'].replace('tuple', 'list')}, got {fault['input']!r}")
         raise ValueError(f"{where}: {'; '.join(faults)}.") from None
 
 

@@ -29,8 +29,8 @@ def build(settings: Settings, out: Path) -> str:
     """Write the data set into ``out``; the answer says what there is, what was left out, and why.
 
     Raises:
-        ValueError: ``out`` holds a data set of another recipe or of other items, another build works in it, the disk is
-            full, or a source is unknown or wrong.
+        ValueError: not one row came of it, ``out`` holds a data set of another recipe or of other items, another build
+            works in it, the disk is full, or a source is unknown or wrong.
         FileNotFoundError: a source's data are not there.
         ModuleNotFoundError: what a source, the runner or the card's pictures need is not installed.
     """
@@ -52,15 +52,22 @@ def build(settings: Settings, out: Path) -> str:
             pass
         made = card.write(out, settings)
     reasons = Counter(made["rejected"])
-    lines = [f"{out}: {len(everything)} shards, {made['rows']} rows, {made['hours']:.2f} h; README.md describes them."]
+    told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+    if not made["rows"]:
+        why = f"rejected {reasons.total()}: {told or 'nothing'}; the details are in {out / table.REJECTS}"
+        raise ValueError(f"{out}: expected a row at least, got none; {why}.")
+    lines = [f"{out}: {len(everything)} shards, {made['rows']} rows, {_time(made['hours'])}; README.md describes them."]
     if reasons:
-        told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
         lines.append(f"rejected {reasons.total()}: {told}; the details are in {out / table.REJECTS}.")
     for name, (module, own) in recipe.sources(settings).items():
         if "summary" in vars(module):  # which of a source's filters work depends on what is installed
             off = {key: state for key, state in module.summary(own).items() if state.startswith("off")}
             lines += [f"{name}: {key} {state}." for key, state in off.items()]
     return "\n".join([*notes, *lines])
+
+
+def _time(hours: float) -> str:
+    return f"{hours:.2f} h" if hours >= 0.1 else f"{60 * hours:.1f} min"
 
 
 def _left(everything: list[shards.Shard], out: Path) -> tuple[list[shards.Shard], list[str]]:

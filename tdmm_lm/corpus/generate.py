@@ -39,6 +39,11 @@ class Generator(config.Settings):
     dollars_per_second: float = Field(default=0, ge=0)  # of video
     gpu_seconds_per_video: float = Field(default=0, ge=0)
 
+    @property
+    def costs(self) -> bool:
+        """Whether the user's table says what it costs."""
+        return self.dollars_per_video + self.dollars_per_second + self.gpu_seconds_per_video > 0
+
 
 class Budget(config.Settings):
     """The most that all runs in a folder may spend together; null for no limit."""
@@ -137,6 +142,8 @@ def estimate(settings: Settings) -> str:
         for what, limit in settings.budget.model_dump().items()
         if limit is not None and total[what] > limit
     ]
+    free = [name for name, own in settings.generators.items() if not own.costs]
+    lines += [f"no cost given for {', '.join(free)}"] if free else []
     return "\n".join([*lines, f"over the budget: {', '.join(over)}" if over else "within the budget"])
 
 

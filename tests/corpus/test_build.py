@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -298,3 +299,12 @@ def test_more_texts_and_labels_as_texts(tmp_path):
         build.build(
             build.Settings.model_validate(wanted | {"more_texts": [str(tmp_path / "none.jsonl")]}), tmp_path / "none"
         )
+
+
+def test_a_shard_without_rows_harms_nobody(made, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    shutil.copytree(made, tmp_path / "set")
+    assert table.write([], tmp_path / "set" / "train-performed-00009.parquet") == 0
+    assert list(table.verified(tmp_path / "set" / "train-performed-00009.parquet")) == []
+    found = datasets.load_dataset(str(tmp_path / "set"), cache_dir=str(tmp_path / "cache"), split="train")
+    assert len(found) == 25

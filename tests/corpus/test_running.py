@@ -109,5 +109,6 @@ def test_ray_makes_the_same_bytes_and_says_mistakes_in_a_line(script, undisturbe
 def test_rows_refused_by_workers_are_counted(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(HERE)
     settings = build.Settings(sources={"made_up.tape": {"licence": ""}}, shard=4, workers=2)
-    assert "no_licence 35" in build.build(settings, tmp_path / "none")  # every row refused, and said so
+    with pytest.raises(ValueError, match=r"none: expected a row .*; rejected 40: no_licence 35, hiss 5; the"):
+        build.build(settings, tmp_path / "none")  # every row refused, and said so
     assert not list(table.rows(tmp_path / "none"))

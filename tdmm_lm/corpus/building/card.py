@@ -13,7 +13,7 @@ from tdmm_lm.corpus.building import counting, histograms, recipe
 STATS, CARD, PICTURES = "stats.json", "README.md", "pictures"
 COLUMNS = {
     "id": "the same for the same recipe",
-    "split": "train, dev or test; no speaker and no score is in two",
+    "split": "train, dev or test; no score, and no speaker where speakers are known, is in two",
     "source, licence, speaker": "where it comes from and under what terms; speaker is empty where nobody knows",
     "texts, described": "what the clip shows; the last `described` of them were made from the labels",
     "prompts": "requests for it, of performances",
@@ -103,4 +103,4 @@ def _licence(stats: dict[str, Any]) -> list[str]:
     """The hub's own name of the licence, where all rows have one that has one."""
     if list(stats["licences"]) == ["Apache-2.0"]:
         return ["license: apache-2.0"]
-    return ["license: other", "license_name: several", "license_details: every row names its own"]
+    return ["license: other", "license_name: by-row", "license_details: every row names its own"]

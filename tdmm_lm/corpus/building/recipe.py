@@ -80,4 +80,10 @@ def codec_folder(name: str) -> Path:
     Raises:
         FileNotFoundError: neither.
     """
-    return Path(name) if Path(name).is_dir() else bundle.path(name)
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return bundle.path(name)
+    except FileNotFoundError:
+        known = ", ".join(f"tokenizers/{modality}" for modality in ("face", "body"))
+        raise FileNotFoundError(f"codec: expected a codec's folder or one of {known}, got {name!r}.") from None

@@ -22,6 +22,7 @@ from tdmm_lm.observe import run as observing
 from tdmm_lm.sample import Sample
 
 SOURCE = "generated"
+SILENT = {"speech_share": 0.0}  # most generators make no sound
 CAPTURE = "tdmm_lm.corpus.sources.videos"  # the source that captures films; imported when there is something to capture
 LICENCE = "made by a generator; its owner's terms"
 
@@ -98,7 +99,8 @@ def _rig(name: str) -> rigs.Rig:
 def _section(capture: Any, item: Item, settings: Settings) -> dict[str, Any]:
     """The capture's settings; where it wants a folder of its own, the one the videos are in."""
     needs = {"folder"} & set(capture.Settings.model_fields) - set(settings.videos)
-    return {**settings.videos, **{name: str(Path(item.what["path"]).parent) for name in needs}}
+    silent = {"sound": SILENT} if "sound" in capture.Settings.model_fields else {}
+    return {**silent, **settings.videos, **{name: str(Path(item.what["path"]).parent) for name in needs}}
 
 
 def _split(name: str, settings: Settings) -> str:
