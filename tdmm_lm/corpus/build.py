@@ -37,6 +37,7 @@ def build(settings: Settings, out: Path) -> str:
     said = json.dumps(recipe.told(settings), indent=2) + "\n"
     if settings.codec:
         recipe.codec_folder(settings.codec)  # is there, before any work
+    recipe.more(settings)  # and these are texts
     histograms.ready()
     everything = list(shards.plan(settings))
     path = out / RECIPE

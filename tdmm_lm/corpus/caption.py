@@ -244,7 +244,7 @@ def label(labels: Labels) -> str:
 
 
 def _short(labels: Labels, rng: np.random.Generator, style: Style, split: str) -> str:
-    """"smiling broadly, then nodding twice"; "The person smiles broadly, then nods twice while talking."."""
+    """A phrase such as "smiling broadly, then nodding twice", or a sentence, with gaze and speech too."""
     say = wordings()
     timed = [(shown.onset, expression(shown, rng, split)) for shown in labels.shown]
     timed = timed or [(0.0, neutral(Labels(seconds=labels.seconds), rng, split))]

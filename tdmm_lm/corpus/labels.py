@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tdmm_lm.config import Settings
 from tdmm_lm.corpus.lexicon import lexicon
-from tdmm_lm.corpus.score import Score
+from tdmm_lm.corpus.score import OnTheFace, Score
 from tdmm_lm.observe import INTENSITIES, Observation, Side
 
 
@@ -88,26 +88,21 @@ def _labels(seconds: float, shown: list[Shown], gestures: list[Moved], gazes: li
     )
 
 
+def _shown(e: OnTheFace, end: float) -> Shown:
+    return Shown(
+        family=lexicon().word(e.word).family, word=e.word, intensity=e.intensity, level=level(e.intensity), side=e.side,
+        onset=e.onset, apex=min(e.onset + e.attack, end), offset=end,
+    )
+
+
 def of_score(score: Score) -> Labels:
     """Exact labels of a performance."""
     shown = []
     for place, e in sorted(enumerate(score.expressions), key=lambda pair: pair[1].onset):
-        word = lexicon().word(e.word)
-        if word.family != "neutral":
+        if lexicon().word(e.word).family != "neutral":
             after = score.crossfade(place)  # then it is gone when the next is at its apex
-            end = min(after.onset + after.attack if after else e.offset, score.seconds)
-            shown.append(
-                Shown(
-                    family=word.family,
-                    word=e.word,
-                    intensity=e.intensity,
-                    level=level(e.intensity),
-                    side=e.side,
-                    onset=e.onset,
-                    apex=min(e.onset + e.attack, end),
-                    offset=end,
-                )
-            )
+            end = after.onset + after.attack if after else e.offset
+            shown.append(_shown(e, min(end, score.seconds)))
     gestures = [
         Moved(name=m.gesture, count=m.count, onset=m.onset, offset=min(m.onset + m.lasts, score.seconds))
         for m in sorted(score.head, key=lambda m: m.onset)
@@ -116,13 +111,7 @@ def of_score(score: Score) -> Labels:
         Moved(name=g.direction, onset=g.onset, offset=min(g.onset + g.seconds, score.seconds))
         for g in sorted(score.gaze, key=lambda g: g.onset)
     ]
-    flashes = tuple(
-        Shown(
-            family=lexicon().word(m.word).family, word=m.word, intensity=m.intensity, level=level(m.intensity),
-            side=m.side, onset=m.onset, apex=m.onset + m.attack, offset=m.offset,
-        )
-        for m in sorted(score.micro, key=lambda m: m.onset)
-    )
+    flashes = tuple(_shown(m, min(m.offset, score.seconds)) for m in sorted(score.micro, key=lambda m: m.onset))
     words = tuple(e.word for e in sorted(score.expressions, key=lambda e: e.onset))
     named = max(shown, key=lambda s: s.intensity).word if shown else (words[0] if words else None)
     share = sum(stop - start for start, stop in score.spoken) / score.seconds

@@ -15,7 +15,7 @@ from tdmm_lm.corpus.lexicon import lexicon, weights
 from tdmm_lm.corpus.performer import eyes, heads, talk
 from tdmm_lm.corpus.performer.curves import Curve, noise, pulse, smoothstep
 from tdmm_lm.corpus.performer.talk import sound, speech_of
-from tdmm_lm.corpus.score import Expression, Micro, Score
+from tdmm_lm.corpus.score import Expression, OnTheFace, Score
 from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.motion.face import ARKIT
 from tdmm_lm.observe import Side
@@ -32,7 +32,7 @@ SPEAKING_JAW = 0.35  # what is left of an expression's open jaw while the person
 SPEAKING_LIPS = {"mouthPress": 0.4, "mouthRoll": 0.4, "mouthPucker": 0.4, "mouthFunnel": 0.3, "mouthShrug": 0.5}
 
 
-def envelope(t: Curve, expression: Expression, into: Expression | None = None) -> Curve:
+def envelope(t: Curve, expression: OnTheFace, into: Expression | None = None) -> Curve:
     """0..1: rise, hold and release of an expression at the times ``t`` (seconds).
 
     Where it goes over ``into`` another, it gives way while that one rises, so that the face does not rest between them.
@@ -77,18 +77,11 @@ def _expressions(score: Score, t: Curve, rng: np.random.Generator, *, speaking: 
     """Expressions, then micro-expressions, so that these change nothing in those."""
     result = np.zeros((len(t), len(ARKIT)))
     left = 1 - (1 - SPEAKING_JAW) * speaking
-    shown: tuple[Expression | Micro, ...] = (*score.expressions, *score.micro)
-    for i, expression in enumerate(shown):
+    fading = [score.crossfade(place) for place in range(len(score.expressions))]
+    for expression, into in zip((*score.expressions, *score.micro), (*fading, *[None] * len(score.micro))):
         target = _personal(rng, _word(expression.word, expression.side)) * expression.intensity
         alive = 1 + 0.03 * noise(rng, t, 1, low=0.3, high=1.2)
-        if isinstance(expression, Expression):
-            curve = envelope(t, expression, score.crossfade(i))
-        else:
-            curve = pulse(
-                t, onset=expression.onset, attack=expression.attack, offset=expression.offset,
-                release=expression.release,
-            )
-        moved = curve[:, None] * alive * target
+        moved = envelope(t, expression, into)[:, None] * alive * target
         moved[:, ARKIT.index("jawOpen")] *= left
         if worded.any():
             for k, name in enumerate(ARKIT):

@@ -29,46 +29,45 @@ PERIOD = {"nod": 0.6, "shake": 0.75}  # seconds a dip or a full cycle takes wher
 BLINK_APART = 0.45  # seconds between the middles of two blinks, so that they are two
 
 
-class Expression(Settings):
-    """A word on the face: it rises for ``attack`` seconds from ``onset``, holds, and is released."""
+class OnTheFace(Settings):
+    """A word on the face: it rises for ``attack`` seconds from ``onset``, holds, is released. The kinds have bounds."""
 
     word: str
+    intensity: float
+    onset: float
+    attack: float
+    hold: float
+    release: float
+    side: Side = "both"
+
+    @model_validator(mode="after")
+    def _known(self) -> "OnTheFace":
+        weights(lexicon().word(self.word), self.side)
+        return self
+
+    @property
+    def offset(self) -> float:
+        return self.onset + self.attack + self.hold + self.release
+
+
+class Expression(OnTheFace):
+    """What a face shows."""
+
     intensity: float = Field(default=0.6, gt=0, le=1)
     onset: float = Field(default=0.3, ge=0)
     attack: float = Field(default=0.4, ge=0.08, le=5)
     hold: float = Field(default=1.8, ge=0, le=60)
     release: float = Field(default=0.5, ge=0.08, le=5)
-    side: Side = "both"
-
-    @model_validator(mode="after")
-    def _known(self) -> "Expression":
-        weights(lexicon().word(self.word), self.side)
-        return self
-
-    @property
-    def offset(self) -> float:
-        return self.onset + self.attack + self.hold + self.release
 
 
-class Micro(Settings):
+class Micro(OnTheFace):
     """A micro-expression: a word that flashes over the face, weakly, and is gone before one is sure of it."""
 
-    word: str
     intensity: float = Field(default=0.35, gt=0, le=0.6)
     onset: float = Field(default=1.0, ge=0)
     attack: float = Field(default=0.06, ge=0.03, le=0.15)
     hold: float = Field(default=0.1, ge=0.04, le=0.2)
     release: float = Field(default=0.1, ge=0.03, le=0.2)
-    side: Side = "both"
-
-    @model_validator(mode="after")
-    def _known(self) -> "Micro":
-        weights(lexicon().word(self.word), self.side)
-        return self
-
-    @property
-    def offset(self) -> float:
-        return self.onset + self.attack + self.hold + self.release
 
 
 class HeadMove(Settings):

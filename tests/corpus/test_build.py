@@ -295,6 +295,13 @@ def test_more_texts_and_labels_as_texts(tmp_path):
     assert [row["texts"] for row in more] == [one + row["texts"] for one, row in zip(extra, plain)]
     assert all(len(row["texts"]) == 1 for row in plain)
     assert "4 rows" in checking.check(tmp_path / "more")
+    for line in (b'{"id": 3', b'{"x": 1}', b"[]", b"\xff\xfe", b'{"id": "a", "text": " "}'):
+        (tmp_path / "bad.jsonl").write_bytes(b'{"id": "a", "text": "b"}\n' + line + b"\n")
+        with pytest.raises(ValueError, match=r"more_texts: .*bad\.jsonl:2: expected JSON with an id and a text, got b"):
+            build.build(
+                build.Settings.model_validate(wanted | {"more_texts": [str(tmp_path / "bad.jsonl")]}), tmp_path / "bad"
+            )
+        assert not (tmp_path / "bad").exists()
     with pytest.raises(FileNotFoundError, match=r"more_texts: .*none\.jsonl: expected JSON lines with id and text"):
         build.build(
             build.Settings.model_validate(wanted | {"more_texts": [str(tmp_path / "none.jsonl")]}), tmp_path / "none"

@@ -170,3 +170,13 @@ def test_wrong_sources(tmp_path):
         list(paraphrase.texts(tmp_path / "none", []))
     with pytest.raises(ValueError, match=r"ask: .*expected {text} in it"):
         paraphrase.load(None, ["ask=Reword this"])
+
+
+def test_nothing_is_written_where_there_is_nothing_to_read_or_into_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none: expected JSON lines or a data set's folder, found none"):
+        paraphrase.run(paraphrase.load(), tmp_path / "none", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "set").mkdir()
+    with pytest.raises(ValueError, match=r"expected a folder outside of .*set, which is only read"):
+        paraphrase.run(paraphrase.load(), tmp_path / "set", tmp_path / "set" / "words")
+    assert not list((tmp_path / "set").iterdir())

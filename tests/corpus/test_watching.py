@@ -164,6 +164,12 @@ def test_a_data_sets_clips_are_watched(film, tmp_path):
     assert (json.loads(line)["id"], json.loads(line)["text"]) == ("one", GOOD)
     (line,) = (tmp_path / "out" / "aside.jsonl").read_text().splitlines()
     assert json.loads(line)["id"] == "dull"
+    with pytest.raises(ValueError, match=r"set: expected a folder outside of .*set, which is only read"):
+        watching.run(watching.load(), tmp_path / "set", tmp_path / "set")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"bare: expected a data set's \*\.parquet, found none"):
+        watching.run(watching.load(), tmp_path / "bare", tmp_path / "out3")
+    assert not (tmp_path / "out3").exists()
     table.write(made[1:2], tmp_path / "other" / "train-00000.parquet")
     with serving(lambda body: GOOD) as chat, pytest.raises(ValueError, match="expected rows with a film"):
         watching.run(recipe(chat), tmp_path / "other", tmp_path / "out2")

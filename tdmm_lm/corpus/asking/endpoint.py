@@ -81,6 +81,18 @@ class Answer:
     kept: bool = False
 
 
+def apart(source: Path, out: Path) -> None:
+    """
+    Raises:
+        FileNotFoundError: no such source.
+        ValueError: what is written would lie in it.
+    """
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: expected JSON lines or a data set's folder, found none.")
+    if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
+        raise ValueError(f"{out}: expected a folder outside of {source}, which is only read; choose another --output.")
+
+
 class Endpoint:
     """An open endpoint with its kept answers; its methods may be called from many threads."""
 

@@ -149,9 +149,10 @@ def run(settings: Settings, source: str | Path, out: str | Path) -> str:
 
     Raises:
         FileNotFoundError: no such source.
-        ValueError: the endpoint answers nobody.
+        ValueError: the endpoint answers nobody, or ``out`` lies in the source.
     """
     out, aside = Path(out), list[dict[str, str]]()
+    endpoints.apart(Path(source), out)
     kept, refused, failed = Counter[bool](), Counter[str](), Counter[str]()
     with Endpoint(settings.endpoint, out / ANSWERS) as endpoint:
         with replacing(out / "paraphrases.jsonl") as beside, beside.open("w") as file:

@@ -178,11 +178,14 @@ def run(settings: Settings, source: str | Path, out: str | Path) -> str:
 
     Raises:
         FileNotFoundError: no data set there.
+        ValueError: it has no films, or ``out`` lies in it.
         Hopeless: the endpoint answers nobody.
     """
     from tdmm_lm.corpus import table  # pyarrow, for data sets alone
 
     out, counts = Path(out), Counter[str]()
+    endpoints.apart(Path(source), out)
+    table.shards(Path(source))  # are there, before anything is written
     rows = table.rows(Path(source), ["id", "provenance", "labels"])
     films = (film for film in map(film_of, rows) if film is not None)
     with (

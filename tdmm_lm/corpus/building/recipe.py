@@ -4,6 +4,8 @@ The work may be shared out anew at any time: `told` is what decides the rows, an
 """
 
 import hashlib
+import json
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -66,6 +68,31 @@ def told(settings: Settings) -> dict[str, Any]:
     said = settings.model_dump(mode="json", exclude={"runner", "workers", "ray", "sources"})
     said["more_texts"] = [_sha256(path) for path in settings.more_texts]  # what they say, not where they lie
     return said | {"sources": {name: own.model_dump(mode="json") for name, (_, own) in sources(settings).items()}}
+
+
+def more(settings: Settings) -> dict[str, list[str]]:
+    """Texts of ``more_texts`` by the row's id. A paraphrase has the row's id and its text's number, and may be none.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a line that is none; it names the line.
+    """
+    found: dict[str, list[str]] = {}
+    for path in settings.more_texts:
+        _sha256(path)
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+            try:
+                told = json.loads(line)
+                name, text, kept = told["id"], told["text"], told.get("kept", True)
+                if not isinstance(name, str) or not isinstance(text, str) or not text.strip():
+                    raise TypeError
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise ValueError(
+                    f"more_texts: {path}:{number}: expected JSON with an id and a text, got {line[:60]!r}."
+                ) from None
+            if kept:
+                found.setdefault(re.sub(r"/\d+$", "", name) if "original" in told else name, []).append(text)
+    return found
 
 
 def _sha256(path: Path) -> str:

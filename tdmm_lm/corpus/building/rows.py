@@ -1,7 +1,6 @@
 """A sample becomes a row: observed where labels are missing, described in words, tokenised, packed."""
 
 import json
-import re
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from itertools import cycle, islice
@@ -41,15 +40,7 @@ class Maker:
 
     @cached_property
     def more(self) -> dict[str, list[str]]:
-        """Texts of the recipe's ``more_texts`` by the row's id. A paraphrase has the row's id and its text's number."""
-        found: dict[str, list[str]] = {}
-        for path in self.settings.more_texts:
-            for line in path.read_text().splitlines():
-                told = json.loads(line)
-                if told.get("kept", True):
-                    name = re.sub(r"/\d+$", "", told["id"]) if "original" in told else told["id"]
-                    found.setdefault(name, []).append(told["text"])
-        return found
+        return recipe.more(self.settings)
 
     def rig(self, clip: MotionClip) -> rigs.Rig:
         """ARKit's shapes are shown on the recipe's rig, others on their own."""

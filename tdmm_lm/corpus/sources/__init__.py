@@ -11,6 +11,7 @@ makes the whole source useless (a folder that is not there, a missing package or
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -36,3 +37,9 @@ class Rejected:
     reason: str
     detail: str
     figures: dict[str, float] = field(default_factory=dict)
+
+
+def found_in(folder: Path) -> str:
+    """The first few names in a folder, folders with a slash: what an error says was found instead."""
+    names = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())
+    return (", ".join(names[:6]) + (", …" if len(names) > 6 else "")) or "nothing"

@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import model_validator
 
 from tdmm_lm import config
-from tdmm_lm.corpus.sources import Item, Rejected, humanml3d
+from tdmm_lm.corpus.sources import Item, Rejected, found_in, humanml3d
 from tdmm_lm.formats import smpl
 from tdmm_lm.motion import MotionClip
 from tdmm_lm.sample import Sample
@@ -83,9 +83,8 @@ def items(settings: Settings, seed: int) -> Iterator[Item]:
             split = "test" if data_set.name in settings.test else "dev" if data_set.name in settings.dev else "train"
             yield Item(f"amass/{file.removesuffix('.npz')}", split, {"file": file})
     if not found:
-        names = sorted(path.name for path in settings.folder.iterdir())[:6]
         wanted = f"DATA_SET/SUBJECT/*{ENDINGS[0]} or *{ENDINGS[1]} below it"
-        raise ValueError(f"{settings.folder}: expected {wanted}, found only {', '.join(names) or 'nothing'}; {SEE}.")
+        raise ValueError(f"{settings.folder}: expected {wanted}, found only {found_in(settings.folder)}; {SEE}.")
 
 
 def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:

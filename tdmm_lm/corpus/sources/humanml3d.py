@@ -22,7 +22,7 @@ from jaxtyping import Float
 from pydantic import Field
 
 from tdmm_lm import config
-from tdmm_lm.corpus.sources import Item, Rejected
+from tdmm_lm.corpus.sources import Item, Rejected, found_in
 from tdmm_lm.geometry import humanml3d
 from tdmm_lm.motion import MotionClip, body
 from tdmm_lm.rigs import skeleton
@@ -197,9 +197,8 @@ def lacking(folder: Path, corpus: str, *, missing: str, below: str, see: str) ->
     """The error of a folder that is not the corpus: what was expected there, what is there, where to get it."""
     if not folder.is_dir():
         return FileNotFoundError(f"{folder}: expected {corpus}'s folder, found none; {see}.")
-    found = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())
-    listing = ", ".join(found[:6]) + (", …" if len(found) > 6 else "") or "nothing"
-    return FileNotFoundError(f"{folder}: expected {below} of {corpus}, {missing} missing, found only {listing}; {see}.")
+    found = found_in(folder)
+    return FileNotFoundError(f"{folder}: expected {below} of {corpus}, {missing} missing, found only {found}; {see}.")
 
 
 def _folder(folder: Path) -> str:

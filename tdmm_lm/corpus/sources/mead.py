@@ -20,7 +20,7 @@ import av
 from pydantic import Field
 
 from tdmm_lm import config, video
-from tdmm_lm.corpus.sources import Item, Rejected
+from tdmm_lm.corpus.sources import Item, Rejected, found_in
 from tdmm_lm.sample import Sample
 
 SOURCE = "MEAD"
@@ -67,9 +67,8 @@ def items(settings: Settings, seed: int) -> Iterator[Item]:
                 split = "test" if speaker.name in settings.test else "dev" if speaker.name in settings.dev else "train"
                 yield Item(f"mead/{ident}", split, {"file": path.relative_to(folder).as_posix()})
     if not found:
-        names = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())[:6]
         wanted = f"SPEAKER/video/{'|'.join(settings.views)}/EMOTION/level_N/*.mp4 below it"
-        raise ValueError(f"{folder}: expected {wanted}, found only {', '.join(names) or 'nothing'}; {SEE}.")
+        raise ValueError(f"{folder}: expected {wanted}, found only {found_in(folder)}; {SEE}.")
 
 
 def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:

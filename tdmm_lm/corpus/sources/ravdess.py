@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tdmm_lm import config
-from tdmm_lm.corpus.sources import Item, Rejected
+from tdmm_lm.corpus.sources import Item, Rejected, found_in
 from tdmm_lm.sample import Sample
 
 SOURCE = "RAVDESS"
@@ -70,9 +70,8 @@ def items(settings: Settings, seed: int) -> Iterator[Item]:
         split = "test" if actor in settings.test else "dev" if actor in settings.dev else "train"
         yield Item(f"ravdess/{path.stem}", split, {"file": path.relative_to(folder).as_posix()})
     if not found:
-        names = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())[:6]
         wanted = f"Actor_NN/01-{'|'.join(n for n, c in CHANNELS.items() if c in settings.channels)}-*.mp4 below it"
-        raise ValueError(f"{folder}: expected {wanted}, found only {', '.join(names) or 'nothing'}; {SEE}.")
+        raise ValueError(f"{folder}: expected {wanted}, found only {found_in(folder)}; {SEE}.")
 
 
 def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:
