@@ -24,7 +24,7 @@ QUESTION = [{"role": "user", "content": "hello"}]
 def opened(chat, folder, waits=None, **said):
     said.setdefault("patience", {"tries": 4, "seconds": 5})
     settings = config.check(endpoints.Settings, {"url": chat.url, "model": "m", **said}, "test")
-    return Endpoint(settings, folder / "answers.sqlite", wait=(waits if waits is not None else []).append)
+    return Endpoint(settings, folder / "answers.jsonl", wait=(waits if waits is not None else []).append)
 
 
 def script(*answers):
@@ -236,7 +236,34 @@ def test_wrong_settings(said, line):
 
 def test_wrong_places(tmp_path):
     with pytest.raises(ValueError, match=r"url: expected http://\.\.\. or https://\.\.\., got 'localhost:80'"):
-        Endpoint(endpoints.Settings(url="localhost:80", model="m"), tmp_path / "a.sqlite")
-    (tmp_path / "b.sqlite").write_bytes(b"no database at all, but longer than its head would be" * 30)
-    with pytest.raises(ValueError, match=r"b\.sqlite: expected a file of kept answers, got something else"):
-        Answers(tmp_path / "b.sqlite")
+        Endpoint(endpoints.Settings(url="localhost:80", model="m"), tmp_path / "a.jsonl")
+    (tmp_path / "b.jsonl").write_bytes(b"no database at all, but longer than its head would be" * 30)
+    with pytest.raises(ValueError, match=r"b\.jsonl: expected a file of kept answers, got something else"):
+        Answers(tmp_path / "b.jsonl")
+
+
+def test_a_line_that_was_cut_is_taken_back_and_the_rest_is_kept(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    for cut in (1, 4, 30, None):
+        path.unlink(missing_ok=True)
+        answers = Answers(path)
+        answers.put("a", {"text": "one"})
+        answers.add({"tokens": 5.0})
+        with pytest.raises(ValueError, match="another has it open"):
+            Answers(path)
+        beside = Answers(path, reading=True)
+        assert beside.get("a") == {"text": "one"}
+        beside.close()
+        answers.close()
+        whole = path.read_bytes()
+        path.write_bytes(whole + b'{"key": "b", "answer": {"text": "two"}}\n'[:-1][:cut])
+        answers = Answers(path)
+        answers.put("c", {"text": "three"})
+        assert (answers.get("a"), answers.get("b"), answers.get("c")) == ({"text": "one"}, None, {"text": "three"})
+        assert answers.spent() == {"tokens": 5.0}
+        answers.close()
+        again = Answers(path)
+        assert (again.get("a"), again.get("c")) == ({"text": "one"}, {"text": "three"})
+        again.close()
+    with pytest.raises(FileNotFoundError, match=r"none\.jsonl: expected a file of kept answers, found none"):
+        Answers(tmp_path / "none.jsonl", reading=True)

@@ -91,7 +91,7 @@ def test_a_refused_answer_is_asked_again_with_what_was_wrong(tmp_path):
     said = ["A woman smiles.", "A woman frowns, nods twice", "She smiles widely, and then she nods twice."]
     with serving(lambda body: said[len(chat.asked) - 1]) as chat:
         settings = recipe(chat)
-        with Endpoint(settings.endpoint, tmp_path / "a.sqlite") as endpoint:
+        with Endpoint(settings.endpoint, tmp_path / "a.jsonl") as endpoint:
             made = paraphrase.one(Text("a", PLAIN), 0, endpoint, settings)
             again = paraphrase.one(Text("a", PLAIN), 0, endpoint, settings)
     assert (made.kept, made.text, made.failed, made.model) == (True, said[2], "", "fake-1")
@@ -148,7 +148,7 @@ def test_a_budget_stops_asking_and_the_originals_stay(tmp_path):
                 update={"budget": settings.endpoint.budget.model_copy(update={"requests": 4}), "at_once": 1}
             )}
         )
-        with Endpoint(settings.endpoint, tmp_path / "a.sqlite") as endpoint:
+        with Endpoint(settings.endpoint, tmp_path / "a.jsonl") as endpoint:
             made = list(paraphrase.many(texts, endpoint, settings))
     assert [row.kept for row in made] == [True] * 4 + [False] * 2
     assert [row.failed for row in made] == [""] * 4 + ["budget"] * 2
@@ -158,7 +158,7 @@ def test_a_budget_stops_asking_and_the_originals_stay(tmp_path):
 def test_several_paraphrases_ask_in_several_ways(tmp_path):
     with serving(lambda body: "She smiles widely, and then she nods twice.") as chat:
         settings = recipe(chat, times=5)
-        with Endpoint(settings.endpoint, tmp_path / "a.sqlite") as endpoint:
+        with Endpoint(settings.endpoint, tmp_path / "a.jsonl") as endpoint:
             made = list(paraphrase.many([Text("a", PLAIN)], endpoint, settings))
     assert [row.number for row in made] == [0, 1, 2, 3, 4]
     assert len({body["messages"][1]["content"] for body in chat.asked}) == len(settings.ways) == 4

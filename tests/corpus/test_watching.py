@@ -59,7 +59,7 @@ def test_stills_are_the_middles_of_equal_parts(film):
 def test_what_goes_out_and_what_comes_back(film, tmp_path):
     with serving(lambda body: GOOD) as chat:
         settings = recipe(chat)
-        with Endpoint(settings.endpoint, tmp_path / "a.sqlite") as endpoint:
+        with Endpoint(settings.endpoint, tmp_path / "a.jsonl") as endpoint:
             made = watching.one(Film("a", film, 0.4, 1.2, JOY), endpoint, settings)
             watching.one(Film("a", film, 0.4, 1.2, JOY), endpoint, settings)
     assert made == Watched("a", GOOD, {
@@ -126,7 +126,7 @@ def test_a_run_goes_on_past_broken_films_and_answers(film, tmp_path):
     contradicted = watching.data_url(watching.stills(film, 0.5, 1.5, 4)[1][0], 80)
     with serving(answer) as chat:
         settings = recipe(chat)
-        with Endpoint(settings.endpoint, tmp_path / "a.sqlite") as endpoint:
+        with Endpoint(settings.endpoint, tmp_path / "a.jsonl") as endpoint:
             made = {film.id: watched for film, watched in watching.watch(films, endpoint, settings)}
     assert list(made) == [film.id for film in films]
     assert {name: one.reason for name, one in made.items() if isinstance(one, Rejected)} == {

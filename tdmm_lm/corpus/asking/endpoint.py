@@ -1,6 +1,6 @@
 """Any OpenAI-compatible chat endpoint, asked many things at once: with patience, within a budget, nothing paid twice.
 
-    with Endpoint(settings, folder / "answers.sqlite") as endpoint:
+    with Endpoint(settings, folder / "answers.jsonl") as endpoint:
         for text, answer in each(lambda text: endpoint.ask([{"role": "user", "content": text}]), texts, 8): ...
 """
 

@@ -25,7 +25,7 @@ from tdmm_lm.corpus.labels import Labels
 from tdmm_lm.files import replacing
 from tdmm_lm.progress import track
 
-ANSWERS = "answers.sqlite"
+ANSWERS = "answers.jsonl"
 LONGER = 3  # times the original's length, and a few words: beyond it something was made up
 
 

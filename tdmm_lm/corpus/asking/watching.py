@@ -189,7 +189,7 @@ def run(settings: Settings, source: str | Path, out: str | Path) -> str:
     rows = table.rows(Path(source), ["id", "provenance", "labels"])
     films = (film for film in map(film_of, rows) if film is not None)
     with (
-        Endpoint(settings.endpoint, out / "answers.sqlite") as endpoint,
+        Endpoint(settings.endpoint, out / "answers.jsonl") as endpoint,
         replacing(out / "texts.jsonl") as told, told.open("w") as texts,
         replacing(out / "aside.jsonl") as beside, beside.open("w") as aside,
     ):
