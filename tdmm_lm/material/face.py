@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tdmm_lm import codec, config, landmarks, material, rigs, rotations
 from tdmm_lm.corpus import prompts, recordings
+from tdmm_lm.corpus.lexicon import lexicon
 from tdmm_lm.corpus.perform import limit, perform, smoothstep
 from tdmm_lm.eval import codec as evaluation
 from tdmm_lm.eval import rigs as agreement
@@ -42,7 +43,7 @@ UNITS = {
     "gaze_deg": "degrees mean",
 }
 MAIN = "landmarks_mm"
-SOURCES = ("grid", "facegood", "performances", "posed")
+SOURCES = ("grid", "facegood", "performances", "rare", "posed")
 ONE_WAY = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")  # of these a face can show one at a time
 SHOWN_MM = 5.0  # a head that leaves a landmark farther away than this cannot show the frame (a tongue, say)
 AGREED = 25  # held-out clips of each source on which heads are asked to agree
@@ -66,6 +67,8 @@ class Data(material.Data):
         default={"grid": 0.3, "facegood": 0.06, "performances": 0.52, "posed": 0.12}, min_length=1
     )
     performances: int = Field(4000, ge=1)
+    rare: int = Field(1000, ge=1)
+    rare_families: list[str] = ["contempt", "doubt", "wink", "jaw_side", "mouth_side", "tongue_out"]
     posed: int = Field(1500, ge=1)
     test_performances: int = Field(300, ge=1)
     test_posed: int = Field(100, ge=1)
@@ -102,6 +105,12 @@ def _clips(source: str, data: Data, split: str, seed: int) -> Iterator[MotionCli
         count = {"train": data.performances, "dev": 64, "test": data.test_performances}[split]
         first, held_out = seed * 1_000_003 + (500_000 if split == "dev" else 0), split == "test"
         yield from (perform(prompts.sample(first + i, split="test" if held_out else "train")) for i in range(count))
+    elif source == "rare":
+        first, count = {"train": (0, data.rare), "dev": (500_000, 32), "test": (700_000, data.test_posed)}[split]
+        words = [word for family in data.rare_families for word in lexicon().of_family(family)]
+        held_out = "test" if split == "test" else "train"
+        for i in range(count):
+            yield perform(prompts.sample(seed * 1_000_003 + first + i, split=held_out, words=words))
     elif source == "posed":
         first, count = {"train": (0, data.posed), "dev": (500_000, 32), "test": (700_000, data.test_posed)}[split]
         yield from (posed(seed * 1_000_003 + first + i) for i in range(count))
@@ -317,5 +326,5 @@ def drawn(rows: Rows) -> tuple[Float[np.ndarray, "frames points 2"], Int[np.ndar
 def licences(data: Data) -> list[str]:
     """Of what it learns from."""
     known = {"grid": recordings.GRID_LICENCE, "facegood": recordings.FACEGOOD_LICENCE}
-    made = ["performances made by tdmm_lm.corpus"] if {"performances", "posed"} & set(data.shares) else []
+    made = ["performances made by tdmm_lm.corpus"] if {"performances", "rare", "posed"} & set(data.shares) else []
     return made + [known[name] for name in data.shares if name in known]

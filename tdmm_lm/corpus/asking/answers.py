@@ -1,7 +1,7 @@
 """Answers that were paid for, kept in one file of JSON lines by the hash of what was asked, with what was spent.
 
-The file is only added to: ``{"key", "answer"}`` for an answer, ``{"spend"}`` for a change of what was spent. A line is on
-the disk before the step that follows it, so that a killed run pays for nothing twice.
+The file is only added to: ``{"key", "answer"}`` for an answer, ``{"spend"}`` for a change of what was spent. A line is
+on the disk before the step that follows it, so that a killed run pays for nothing twice.
 """
 
 import fcntl
@@ -45,7 +45,8 @@ class Answers:
         self._file.seek(0)
         start = 0
         for number, line in enumerate(self._file, 1):
-            if not line.endswith(b"\n") and any(one.startswith(line[: len(one)]) for one in STARTS):  # the machine stopped in the middle of a line
+            if not line.endswith(b"\n") and any(one.startswith(line[: len(one)]) for one in STARTS):
+                # the machine stopped in the middle of a line
                 if not reading:
                     self._file.truncate(start)
                 return

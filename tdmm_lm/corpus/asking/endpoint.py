@@ -71,7 +71,10 @@ class Settings(config.Settings):
 
 @dataclass(frozen=True)
 class Answer:
-    """``finish`` is OpenAI's finish_reason; tokens are 0 where the server does not count; ``kept`` if not asked now."""
+    """``finish`` is OpenAI's finish_reason; tokens are 0 where the server does not count; ``kept`` if not asked now.
+
+    ``motion`` is the message's, where a server of ours performed one.
+    """
 
     text: str
     finish: str
@@ -79,6 +82,7 @@ class Answer:
     tokens_in: int
     tokens_out: int
     kept: bool = False
+    motion: dict[str, Any] | None = None
 
 
 def apart(source: Path, out: Path) -> None:
@@ -118,15 +122,19 @@ class Endpoint:
         self._client.close()
         self._answers.close()
 
-    def ask(self, messages: list[dict[str, Any]], *, turn: int = 0) -> Answer:
+    def ask(
+        self, messages: list[dict[str, Any]], *, turn: int = 0, options: dict[str, Any] | None = None
+    ) -> Answer:
         """The answer to a conversation, from the store where it was asked before; ``turn`` numbers answers to the same.
+
+        ``options`` are this request's alone, over those of the settings.
 
         Raises:
             Failed: no answer in all tries; its reason is for counting.
             Spent: another request may go over the budget.
             Hopeless: nothing will ever be answered (key, model, address, or many failures in a row).
         """
-        body = {**self.settings.options, "model": self.settings.model, "messages": messages}
+        body = {**self.settings.options, **(options or {}), "model": self.settings.model, "messages": messages}
         key = hashlib.sha256(json.dumps([body, turn], sort_keys=True).encode()).hexdigest()
         kept = self._answers.get(key)
         if kept is not None:
@@ -194,7 +202,7 @@ def _read(data: dict[str, Any], model: str) -> tuple[Answer, bool]:
     named = data.get("model")
     answer = Answer(
         text or "", str(choice.get("finish_reason") or ""), named if isinstance(named, str) else model,
-        tokens_in, tokens_out,
+        tokens_in, tokens_out, motion=motion if isinstance(motion := choice["message"].get("motion"), dict) else None,
     )
     return answer, len(known) == 2
 
