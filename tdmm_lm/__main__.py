@@ -18,6 +18,10 @@ app = typer.Typer(
 )
 corpus_app = typer.Typer(no_args_is_help=True, help="Make and check data sets.")
 app.add_typer(corpus_app, name="corpus")
+eval_app = typer.Typer(no_args_is_help=True, help="Measure an endpoint: suites, judges, comparisons, human studies.")
+app.add_typer(eval_app, name="eval")
+study_app = typer.Typer(no_args_is_help=True, help="Human studies: a page for raters, and what they said.")
+eval_app.add_typer(study_app, name="study")
 
 In = Annotated[Path, typer.Argument(help="A clip, CSV, BVH, GLB, AMASS, joints or video: what `tdmm convert` reads.")]
 Out = Annotated[Path, typer.Option("-o", "--output", help="Where to write; the ending decides the format.")]
@@ -179,6 +183,65 @@ def corpus_watch(source: Path, output: Out, changes: Changes = None) -> None:
     from tdmm_lm.corpus.asking import watching
 
     typer.echo(watching.run(watching.load(None, changes), source, output))
+
+
+@eval_app.command(
+    "run", epilog="Example: `tdmm eval run eval/suites/m2l.yaml --endpoint http://127.0.0.1:8000/v1 -o runs/m2l`"
+)
+def eval_run(
+    suite: Annotated[Path, typer.Argument(help="A YAML of eval/suites.")],
+    output: Out,
+    changes: Changes = None,
+    endpoint: Annotated[str | None, typer.Option(help="URL or URL#MODEL of what is measured.")] = None,
+    judge: Annotated[list[str] | None, typer.Option(help="URL or URL#MODEL of a judge; may be repeated.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first so many samples.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would ask and cost, ask nothing.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="From kept answers alone.")] = False,
+    max_cost: Annotated[float | None, typer.Option(min=0, help="Dollars, by the prices in the YAML.")] = None,
+) -> None:
+    """A suite against any OpenAI-compatible endpoint; started again it goes on. Exit code 1: a threshold is missed."""
+    from tdmm_lm import verbs
+
+    told, missed = verbs.evaluate(
+        suite, output, changes or [], endpoint=endpoint, judges=judge or [], limit=limit, dry_run=dry_run,
+        offline=offline, max_dollars=max_cost,
+    )
+    typer.echo(told)
+    if missed:
+        raise typer.Exit(1)
+
+
+@eval_app.command("compare", epilog="Example: `tdmm eval compare runs/a runs/b -o runs/ab`")
+def eval_compare(
+    first: Path,
+    second: Path,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="A folder for tables and answers.")] = None,
+    judge: Annotated[str | None, typer.Option(help="URL or URL#MODEL: texts are compared in both orders.")] = None,
+) -> None:
+    """Two runs of one suite on the same samples: differences, intervals, p-values."""
+    from tdmm_lm import verbs
+
+    typer.echo(verbs.compare(first, second, output, judge=judge))
+
+
+@study_app.command("page", epilog="Example: `tdmm eval study page eval/studies/l2m_user.yaml items.jsonl -o study`")
+def eval_study_page(
+    recipe: Path, items: Annotated[Path, typer.Argument(help="JSON lines of items.")], output: Out, seed: Seed = 0
+) -> None:
+    """A blinded page for raters, to be put on any web server or opened as a file."""
+    from tdmm_lm.eval import studies
+
+    typer.echo(studies.make(recipe, items, output, seed=seed))
+
+
+@study_app.command("read", epilog="Example: `tdmm eval study read study answers/*.csv`")
+def eval_study_read(
+    study: Annotated[Path, typer.Argument(help="The folder that `page` made.")], answers: list[Path]
+) -> None:
+    """What raters said, unblinded, with intervals, agreement and everybody who is left out."""
+    from tdmm_lm.eval import studies
+
+    typer.echo(studies.report(study, answers))
 
 
 @app.command(epilog="Example: `tdmm train tokenizers/face.yaml steps=2000 -o runs/face`")

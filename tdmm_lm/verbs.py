@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -325,6 +326,44 @@ def import_rig(file: Path, output: Path) -> str:
     arrays = flame_file.read_owner(file)
     flame.save(arrays, output, landmarks=sight.landmark_flame(arrays, video.landmarker()))
     return f"{len(arrays.v_template)} vertices -> {output}"
+
+
+def evaluate(
+    suite: Path, output: Path, changes: list[str], *, endpoint: str | None = None, judges: Sequence[str] = (),
+    limit: int | None = None, dry_run: bool = False, offline: bool = False, max_dollars: float | None = None,
+) -> tuple[str, list[str]]:
+    """Run a suite and write all its files; what to print, and the thresholds that are missed."""
+    from tdmm_lm.eval import charts, page, results, running, tables
+
+    settings = running.load(suite, changes, endpoint=endpoint, judges=judges)
+    if dry_run:
+        return running.estimate(settings, limit), []
+    made = running.run(settings, output, limit=limit, offline=offline, max_dollars=max_dollars)
+    found = results.made(made)
+    missed = running.missed(results.values(found), settings.thresholds)
+    results.write(made, found, results.rows(made), output)
+    pictures = charts.write(made, found, output / "figs")
+    for name, text in {
+        "table.md": tables.markdown(found), "table.tex": tables.latex({found["model"]: found}, found["published"]),
+    }.items():
+        with replacing(output / name) as path:
+            path.write_text(text)
+    page.write(made, found, pictures, output)
+    return "\n".join([tables.markdown(found), *missed, f"{output}/report.html"]), missed
+
+
+def compare(first: Path, second: Path, output: Path | None, *, judge: str | None = None) -> str:
+    """Two runs side by side, with a judge pairwise too."""
+    from tdmm_lm.eval import comparing, judging
+
+    if judge is not None and output is None:
+        raise ValueError("--judge: expected -o FOLDER to keep its answers in, got none.")
+    settings = None
+    if judge is not None:
+        url, _, model = judge.partition("#")
+        asked = {"url": url, "model": model or "auto", "options": {"max_tokens": 400, "temperature": 0}}
+        settings = config.check(judging.Settings, {"name": "judge", "prompt": "pair", "endpoint": asked}, "--judge")
+    return comparing.markdown(comparing.compare(first, second, judge=settings, out=output))
 
 
 def bench(name: str) -> str:

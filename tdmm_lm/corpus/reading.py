@@ -25,13 +25,14 @@ class Reading(Settings):
 
     ``family`` and ``level`` are those of the expression said to be strongest (the first of equals), ``gesture`` and
     ``count`` of the first head gesture ("none" where none is mentioned); the count is 1 where none is said. ``spans``
-    are the seconds "from 0.3 to 2.5 s".
+    are the seconds "from 0.3 to 2.5 s". ``sides`` are left or right of one-sided expressions, where they are said.
     """
 
     family: str | None = None
     level: str = ""
     families: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()
+    sides: tuple[str, ...] = ()
     gesture: str = "none"
     count: int = 0
     gestures: tuple[tuple[str, int], ...] = ()
@@ -102,6 +103,20 @@ def _levels() -> tuple[tuple[str, re.Pattern[str]], ...]:
     return tuple(result)
 
 
+@lru_cache(maxsize=1)
+def _sided() -> frozenset[str]:
+    """Families that show on one side alone."""
+    return frozenset(word.family for word in lexicon().words.values() if word.sided)
+
+
+def _side(segment: str, start: int, stop: int, family: str) -> str | None:
+    """Left or right of an expression's mention, in it or after it ("winks with the left eye")."""
+    if family not in _sided():
+        return None
+    found = re.search(r"\b(left|right)\b", segment[start:stop]) or re.search(r"\b(left|right)\b", segment[stop:])
+    return found.group(1) if found else None
+
+
 def _number(segment: str) -> int:
     """The count said in a clause, 1 where none is."""
     for table in (TIMES, NUMBERS):
@@ -157,6 +172,7 @@ def _speech(segment: str) -> float | None:
 def parse(text: str) -> Reading:
     """What ``text`` says, by keywords. Text that says nothing known gives an empty `Reading`."""
     shown: list[tuple[str, str]] = []
+    sides: list[str] = []
     gestures: list[tuple[str, int]] = []
     gaze, blinks, speech = "front", None, None
     spans = tuple((float(start), float(stop)) for start, stop in SPAN.findall(text.lower()))
@@ -165,6 +181,8 @@ def parse(text: str) -> Reading:
         said = segment[: denied.start()] if denied else segment  # "nods without blinking", "without the nod"
         outside = said
         for start, stop, family in _found(segment, said):
+            side = _side(segment, start, stop, family)
+            sides += [side] if side else []
             outside = outside.replace(segment[start:stop], " ")  # the left eye of a wink is no glance to the left
             if not shown or shown[-1][0] != family:
                 shown.append((family, _level(segment)))
@@ -188,6 +206,7 @@ def parse(text: str) -> Reading:
         level=main[1],
         families=tuple(pair[0] for pair in shown),
         levels=tuple(pair[1] for pair in shown),
+        sides=tuple(sides),
         gesture=first[0],
         count=first[1],
         gestures=tuple(gestures),

@@ -11,9 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, model_validator
 
@@ -73,7 +74,7 @@ class Settings(config.Settings):
 class Answer:
     """``finish`` is OpenAI's finish_reason; tokens are 0 where the server does not count; ``kept`` if not asked now.
 
-    ``motion`` is the message's, where a server of ours performed one.
+    ``motion`` is the message's, where a server of ours performed one; ``seconds`` are the request's.
     """
 
     text: str
@@ -83,6 +84,7 @@ class Answer:
     tokens_out: int
     kept: bool = False
     motion: dict[str, Any] | None = None
+    seconds: float = field(default=0.0, compare=False)
 
 
 def apart(source: Path, out: Path) -> None:
@@ -101,18 +103,21 @@ class Endpoint:
     """An open endpoint with its kept answers; its methods may be called from many threads."""
 
     def __init__(
-        self, settings: Settings, answers: Path, *, wait: Callable[[float], None] = time.sleep
+        self, settings: Settings, answers: Path | Answers, *, wait: Callable[[float], None] = time.sleep,
+        purse: Purse | None = None, offline: bool = False,
     ) -> None:
-        """``wait`` pauses between tries.
+        """``wait`` pauses between tries. Several endpoints may share an open file of answers, which stays open then,
+        and a ``purse``. ``offline`` nothing is asked: what was not kept is a failure.
 
         Raises:
             ValueError: no http address, or a file that holds something else.
             ImportError: no httpx.
         """
-        self.settings, self._wait = settings, wait
+        self.settings, self._wait, self.offline = settings, wait, offline
         self._client = patience.client(settings.url, settings.key_variable, settings.patience.seconds)
-        self._answers = Answers(answers)
-        self.purse = Purse(settings.budget.model_dump(), self._answers.spent(), self._answers.add)
+        self._own = not isinstance(answers, Answers)
+        self._answers = answers if isinstance(answers, Answers) else Answers(answers)
+        self.purse = purse or Purse(settings.budget.model_dump(), self._answers.spent(), self._answers.add)
         self._lock, self._failures = threading.Lock(), 0
 
     def __enter__(self) -> "Endpoint":
@@ -120,7 +125,8 @@ class Endpoint:
 
     def __exit__(self, *error: object) -> None:
         self._client.close()
-        self._answers.close()
+        if self._own:
+            self._answers.close()
 
     def ask(
         self, messages: list[dict[str, Any]], *, turn: int = 0, options: dict[str, Any] | None = None
@@ -134,11 +140,12 @@ class Endpoint:
             Spent: another request may go over the budget.
             Hopeless: nothing will ever be answered (key, model, address, or many failures in a row).
         """
-        body = {**self.settings.options, **(options or {}), "model": self.settings.model, "messages": messages}
-        key = hashlib.sha256(json.dumps([body, turn], sort_keys=True).encode()).hexdigest()
+        body, key = self.asked(messages, turn=turn, options=options)
         kept = self._answers.get(key)
         if kept is not None:
             return Answer(**{**kept, "kept": True})
+        if self.offline:
+            raise Failed("not_kept", f"{self._answers.path} holds no answer to this question")
         most_in = _most_tokens(messages, self.settings.image_tokens)
         try:
             answer = patience.tried(lambda: self._once(body, most_in), self.settings.patience, wait=self._wait)
@@ -148,6 +155,27 @@ class Endpoint:
         self._count(failed=False)
         self._answers.put(key, asdict(answer))
         return answer
+
+    def asked(
+        self, messages: list[dict[str, Any]], *, turn: int = 0, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], str]:
+        """A request's body, and the hash that its answer is kept by: of the model, options, messages and turn."""
+        body = {**self.settings.options, **(options or {}), "model": self.settings.model, "messages": messages}
+        return body, hashlib.sha256(json.dumps([body, turn], sort_keys=True).encode()).hexdigest()
+
+    def fetch(self, url: str) -> bytes:
+        """A file that an answer links to, by its path: of this endpoint's server and no other.
+
+        Raises:
+            Failed: it did not come in all tries.
+            Hopeless: the server gives nobody anything.
+        """
+        seconds, home, link = self.settings.patience.seconds, urlsplit(self.settings.url), urlsplit(url)
+        here = urlunsplit((home.scheme, home.netloc, link.path, link.query, ""))
+        return patience.tried(
+            lambda: patience.once(self._client, "GET", here, seconds=seconds).body, self.settings.patience,
+            wait=self._wait,
+        )
 
     def _count(self, *, failed: bool) -> None:
         """A dead endpoint must not run through a whole corpus row by row."""
@@ -165,6 +193,7 @@ class Endpoint:
 
     def _once(self, body: dict[str, Any], most_in: int) -> Answer:
         taken = self.purse.take(self._cost(most_in, self.settings.longest))
+        began = time.monotonic()
         try:
             reply = patience.once(
                 self._client, "POST", "chat/completions", seconds=self.settings.patience.seconds, body=body
@@ -177,6 +206,7 @@ class Endpoint:
             self.purse.settle(taken, self._cost(0, 0))
             raise
         answer, counted = _read(reply.json(), self.settings.model)
+        answer = replace(answer, seconds=round(time.monotonic() - began, 4))
         if counted:
             self.purse.settle(taken, self._cost(answer.tokens_in, answer.tokens_out))
         return answer

@@ -1,0 +1,86 @@
+"""What is evaluated: every other file is one kind of suite, named in a YAML of ``eval/suites``, with the same names:
+
+    Data                       settings of what is asked: how many, of what
+    COLUMNS                    {name: Column}: figures of single samples, judge-free
+    SETS                       {name: Column}: figures of all samples together; possibly none
+    items(data, seed)          -> iterator of Item, the same for the same seed
+    scored(item, answer, data) -> {column: value}: None where the column does not apply to the item
+    sets(items, answers, data) -> {name: function of sample numbers -> value}, to be drawn again by a bootstrap
+    candidate(item, answer)    -> the text that a judge reads of an answer, and the reference beside it
+    told(item, answer)         -> (true, found) for a table of confusions, or None
+    local(item, data)          -> Answered without any endpoint: baselines, codecs; None: the endpoint is asked
+    vectors(items, answers, data) -> (vectors, names) for a picture of clusters, or None
+
+A suite asks an endpoint as anybody would, over HTTP; nothing of the model under test is imported. What an endpoint made
+is never graded by a model of the same endpoint unless the suite's judges say so.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tdmm_lm import rigs
+from tdmm_lm.motion import MotionClip
+from tdmm_lm.observe import Observation
+from tdmm_lm.observe import run as observing
+
+Better = Literal["higher", "lower", "none"]
+Messages = list[dict[str, Any]]
+OfSamples = Callable[[Int[np.ndarray, " n"]], float]
+Vectors = tuple[Float[np.ndarray, "n d"], list[str]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a figure is: the unit, which way is better, one line for the table's legend.
+
+    ``spread`` is the way to an interval: distances of distributions grow when samples are drawn again, so percentiles of draws
+    would lie beside them; there clusters are left out instead ("t").
+    """
+
+    unit: str
+    better: Better
+    what: str
+    spread: Literal["auto", "t"] = "auto"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sample: what is asked of the endpoint and what is true.
+
+    ``cluster`` is who or what samples have in common (a speaker, a word): intervals are drawn over these.
+    ``messages`` and ``options`` are a chat completion's; ``truth`` is the suite's own; ``clip`` is the motion asked
+    about, or performed exactly.
+    """
+
+    id: str
+    cluster: str
+    messages: Messages
+    options: dict[str, Any] = field(default_factory=dict)
+    reference: str = ""
+    truth: Any = None
+    clip: MotionClip | None = None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came back: the text, and the motion where one was performed. ``fault`` says in a word why there is neither.
+
+    ``tokens_in`` is what the prompt counted, as the server says; ``seen`` what `observe` finds in the motion.
+    """
+
+    text: str = ""
+    clip: MotionClip | None = None
+    fault: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    seconds: float = 0.0
+
+    @cached_property
+    def seen(self) -> Observation:
+        assert self.clip is not None
+        return observing.run(self.clip, rigs.load(self.clip.rig))

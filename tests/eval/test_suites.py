@@ -1,0 +1,203 @@
+"""The suites' own figures: perfect answers are perfect, wrong ones are not, and the papers' pairs hold together."""
+
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tdmm_lm import config
+from tdmm_lm.corpus import caption, labels, prompts
+from tdmm_lm.corpus.perform import perform
+from tdmm_lm.eval import presenting, reading_answers, summaries, tables, texts
+from tdmm_lm.eval.suites import Answered, codec, l2m, m2l, robustness
+from tdmm_lm.metrics import measure
+from tdmm_lm.motion import MotionClip
+
+FAKE = runpy.run_path(str(Path(__file__).resolve().parents[1] / "corpus" / "fake_chat.py"))
+serving = FAKE["serving"]
+
+
+def described(n=6):
+    return list(m2l.items(m2l.Data(n=n), 0))
+
+
+def test_the_exact_description_is_right_in_every_column():
+    data = m2l.Data(n=12)
+    for item in m2l.items(data, 0):
+        found = m2l.scored(item, Answered(item.reference, tokens_in=130), data)
+        assert found["contradictions"] == 0, item.reference
+        wrong = [name for name, value in found.items() if m2l.COLUMNS[name].unit == "share" and value not in (1.0, None)]
+        assert wrong == [], item.reference
+        assert found["tokens_per_second"] == 130 / item.truth[0].seconds
+
+
+def test_another_description_is_wrong():
+    items = described(8)
+    data = m2l.Data(n=8)
+    found = [m2l.scored(item, Answered("the person winks, nods four times and glances up"), data) for item in items]
+    assert np.mean([one["family"] for one in found]) < 0.3
+    assert sum(one["contradictions"] for one in found) > 8
+
+
+def test_a_missing_description_has_nothing_right():
+    item, = described(1)
+    found = m2l.scored(item, Answered(fault="http_500"), m2l.Data())
+    assert found["blinks_within_1"] == found["speech_within_10"] == 0
+    assert found["words"] == 0
+
+
+def test_baselines_ask_nobody():
+    items = described(5)
+    constant = {m2l.local(item, m2l.Data(baseline="constant")).text for item in items}
+    assert len(constant) == 1
+    near = m2l.local(items[0], m2l.Data(baseline="nearest")).text
+    assert caption.parse(near).family is not None
+    assert m2l.local(items[0], m2l.Data()) is None
+
+
+def test_caption_metrics_are_those_of_the_metrics_folder():
+    items = described(6)
+    said = [item.truth[1][0].replace("nods", "shakes") if i % 2 else "a man smiles" for i, item in enumerate(items)]
+    references = [list(item.truth[1]) for item in items]
+    drawn = texts.drawn(said, references, ("bleu_1", "bleu_4", "rouge_l", "cider"))
+    for name, function in drawn.items():
+        assert function(np.arange(6)) == pytest.approx(measure(name, said, references).value, rel=1e-9), name
+    again = texts.drawn([said[0]] * 2, [references[0]] * 2, ("bleu_1",))["bleu_1"]
+    assert drawn["bleu_1"](np.array([0, 0])) == pytest.approx(again(np.arange(2)), rel=1e-12)
+
+
+@pytest.mark.parametrize("way", ["file", "tokens", "sheet"])
+def test_ways_to_present_a_motion(way):
+    from tdmm_lm import bundle
+    from tdmm_lm import codec as codecs
+
+    clip = perform(prompts.sample(0, split="test", seconds=2.0))
+    network = codecs.load(bundle.path("assets/lm/codec_face"))
+    part, = presenting.parts(clip, way, network)
+    assert part["type"] == {"file": "file", "tokens": "text", "sheet": "image_url"}[way]
+    if way == "tokens":
+        back = reading_answers.of_tokens(part["text"])
+        assert back.frames == 50
+        with pytest.raises(ValueError, match="expected the folder of the codec"):
+            presenting.parts(clip, "tokens")
+    assert presenting.parts(clip, way, network) == [part]  # the same question has the same hash
+
+
+def test_the_exact_performance_of_a_prompt_is_what_was_asked_for():
+    data = l2m.Data(n=10, swaps=0)
+    items = list(l2m.items(data, 0))
+    found = [l2m.scored(item, Answered("", item.clip), data) for item in items]
+    assert all(one["expression_l2"] == one["pose_l2"] == one["seconds_off"] == 0 for one in found)
+    assert np.mean([one["family"] for one in found]) >= 0.9
+    assert np.mean([one["gesture"] for one in found]) >= 0.9
+    sets = l2m.sets(items, [Answered("", item.clip) for item in items], data)
+    assert sets["fd"](np.arange(10)) == pytest.approx(0, abs=1e-6)
+    others = [Answered("", items[(i + 1) % 10].clip) for i in range(10)]
+    assert np.mean([l2m.scored(a, b, data)["family"] for a, b in zip(items, others)]) < 0.6
+    none = l2m.scored(items[0], Answered(fault="busy"), data)
+    assert (none["answered"], none["family"], none["gesture"], none["expression_l2"]) == (0, 0, 0, None)
+
+
+def test_transitions_are_found_in_their_order():
+    data = l2m.Data(n=1)
+    hits = []
+    for seed in range(200):
+        score = prompts.sample(seed, split="test", seconds=5.0)
+        known = labels.of_score(score)
+        if len(known.shown) == 2 and known.shown[0].family != known.shown[1].family:
+            item = l2m._item("x", "x", caption.prompt(known, np.random.default_rng(0), split="test"), known, None, data)
+            forward = l2m.scored(item, Answered("", perform(score)), data)["transition"]
+            backward = l2m.in_order(Answered("", perform(score)).seen, [shown.family for shown in known.shown[::-1]])
+            hits.append((forward, backward))
+    forward, backward = np.mean(hits, 0)
+    assert forward > 0.8
+    assert backward < 0.1
+
+
+def test_robustness_probes():
+    data = robustness.Data(n=2)
+    items = list(robustness.items(data, 0))
+    by_kind = {}
+    for item in items:
+        by_kind.setdefault(item.id.split("-")[0], {}).setdefault(item.cluster, []).append(item)
+    assert list(by_kind) == list(robustness.KINDS)
+    sizes = {"paraphrase": 3, "swap": 2, "mirror": 2, "length": 3, "several": 1}
+    for kind, probes in by_kind.items():
+        assert [len(probe) for probe in probes.values()] == [sizes[kind]] * 2, kind
+    left, right = next(iter(by_kind["mirror"].values()))
+    assert left.truth.gesture.endswith("left")
+    assert right.truth.gesture.endswith("right")
+    read = [caption.parse(item.reference) for item in (left, right)]
+    assert [one.gesture for one in read] == [left.truth.gesture, right.truth.gesture]
+    nothing = robustness.sets(items, [Answered()] * len(items), data)
+    assert {name: value(np.arange(len(items))) for name, value in nothing.items()} == dict.fromkeys(robustness.KINDS, 0.0)
+    with pytest.raises(ValueError, match=r"data\.kinds: expected any of paraphrase"):
+        list(robustness.items(robustness.Data(kinds=("upside_down",)), 0))
+
+
+def test_a_codec_is_measured_without_an_endpoint():
+    data = codec.Data(n=3)
+    for item in codec.items(data, 0):
+        answer = codec.local(item, data)
+        found = codec.scored(item, answer, data)
+        assert found["codes_per_second"] == pytest.approx(25, rel=0.02)
+        assert 0 < found["landmarks_mm"] < 1.5
+        same = codec.scored(item, Answered("", item.clip, tokens_in=1), data)
+        assert (same["landmarks_mm"], same["head_deg"], same["family"]) == (0, pytest.approx(0, abs=0.1), 1)
+
+
+def test_a_summary_is_of_the_motion():
+    clip = perform(prompts.sample(0, split="test", seconds=3.0))
+    other = perform(prompts.sample(1, split="test", seconds=3.0))
+    assert summaries.of(clip).shape == (68,)
+    assert np.array_equal(summaries.of(clip), summaries.of(clip))
+    still = MotionClip(np.repeat(clip.values[:1], 50, 0), clip.fps, "face", "head")
+    assert np.abs(summaries.of(still)[34:]).max() < 1e-5  # nothing deviates
+    assert np.abs(summaries.of(clip) - summaries.of(other)).max() > 0.01
+
+
+def test_tables_say_which_is_best():
+    def run(value):
+        column = {"value": value, "interval": [value - 0.1, value + 0.1], "n": 9, "reason": "", "unit": "share",
+                  "better": "higher", "what": "w"}
+        return {"columns": {"family": column, "words_5": column | {"better": "none"}}, "judges": {}}
+
+    text = tables.latex({"a": run(0.5), "b_1": run(0.75), "c": run(0.25)}, {"Paper & Co": {"family": 0.9}})
+    assert "\\textbf{0.750}" in text
+    assert "\\underline{0.500}" in text
+    assert text.count("\\textbf") == 1
+    assert "Paper \\& Co & 0.900" in text
+    assert "b\\_1" in text
+    assert "family $\\uparrow$" in text
+
+
+def test_a_task_of_inspect_scores_as_a_run_does(tmp_path):
+    inspect_ai = pytest.importorskip("inspect_ai")
+    from inspect_ai.model import get_model
+
+    from tdmm_lm.eval import inspect_tasks
+
+    items = list(m2l.items(config.check(m2l.Data, {"n": 3, "present": "tokens"}, "data"), 0))
+    said = {item.messages[0]["content"][0]["text"]: item.reference for item in items}
+
+    def answer(body):
+        content = json.dumps(body["messages"])
+        text = next(reference for tokens, reference in said.items() if tokens in content)
+        whole = {
+            "id": "1", "object": "chat.completion", "created": 0, "model": "fake",
+            "usage": {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18},
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+        }
+        return 200, {"content-type": "application/json"}, json.dumps(whole).encode()
+
+    with serving(answer) as chat:
+        model = get_model("openai-api/local/fake", base_url=chat.url, api_key="none")
+        log, = inspect_ai.eval(
+            inspect_tasks.m2l(n=3, present="tokens"), model=model, display="none", log_dir=str(tmp_path)
+        )
+    assert log.status == "success", log.error
+    scores = {score.name: score.metrics["mean"].value for score in log.results.scores}
+    assert scores["contradictions"] == 0
+    assert scores["family"] == scores["gesture"] == 1
