@@ -78,12 +78,13 @@ def run() -> dict[str, dict[str, Any]]:
 
 
 def rescored() -> dict[str, dict[str, Any]]:
-    """2,000 kept descriptions and 2,000 kept performances (as tokens), scored again offline with all their intervals."""
+    """2,000 kept descriptions and 2,000 kept performances (as tokens), scored again offline with all intervals."""
     network = codec.load(bundle.path("assets/lm/codec_face"))
     figures = {}
     for suite, name in (("m2l", "rescore_seconds_2000"), ("l2m", "rescore_motions_seconds_2000")):
         changes = [f"data.n={RESCORED}", *(["data.swaps=0"] if suite == "l2m" else [])]
-        settings = running.load(bundle.path(f"eval/suites/{suite}.yaml"), changes, endpoint=f"{NOWHERE}#kept")
+        recipe = bundle.path(f"eval/suites/{suite}.yaml")
+        settings = running.load(recipe, changes, endpoint=f"{NOWHERE}#kept")
         kind, data = running.suite_of(settings)
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder)

@@ -3,7 +3,7 @@
     inspect eval tdmm_lm/eval/inspect_tasks.py@m2l --model openai/gpt-5 -T n=50
 
 Motion goes out as a contact sheet of the rendered head, or as motion tokens to an engine that serves our export
-(``-T present=tokens``); what comes back is scored as in ``tdmm eval run``: motions from tokens or from links in the text.
+(``-T present=tokens``); what comes back is scored as in ``tdmm eval run``: motions from tokens or links in the text.
 """
 
 import re
@@ -76,8 +76,9 @@ def messages(item: Item) -> list[ChatMessage]:
     result: list[ChatMessage] = []
     for message in item.messages:
         content = message["content"]
+        given: list[dict[str, Any]] = [{"type": "text", "text": content}] if isinstance(content, str) else content
         parts: list[Any] = []
-        for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+        for part in given:
             if part["type"] == "text":
                 parts.append(ContentText(text=part["text"]))
             elif part["type"] == "image_url":

@@ -26,6 +26,7 @@ from tdmm_lm.eval.suites import Column
 from tdmm_lm.files import replacing
 
 SCHEMA = 1
+SHARE = "share"
 PACKAGES = ("numpy", "scipy", "torch", "transformers", "pycocoevalcap", "httpx")
 PEOPLE = ("id", "axis", "rater", "score")  # columns of the CSV of what people gave
 
@@ -41,13 +42,16 @@ def made(run: Run) -> dict[str, Any]:
     options: dict[str, Any] = {"resamples": run.settings.resamples, "seed": run.settings.seed}
     columns = {}
     table = _table(samples, list(run.suite.COLUMNS))
-    for name, found in zip(run.suite.COLUMNS, statistics.means(table, clusters, **options)):
-        columns[name] = _figure(found) | _told(run.suite.COLUMNS[name])
+    for place, (name, found) in enumerate(zip(run.suite.COLUMNS, statistics.means(table, clusters, **options))):
+        column = run.suite.COLUMNS[name]
+        if column.unit == SHARE:  # an interval that stays in 0..1 and has a width where all are right
+            found = statistics.share(table[:, place], clusters)
+        columns[name] = _figure(found) | _told(column)
     sets = run.suite.sets([one.item for one in samples], [one.answer for one in samples], run.data)
     for name, function in sets.items():
         method = run.suite.SETS[name].spread
         found = statistics.statistic(function, len(samples), clusters, method=method, **options)
-        columns[name] = _figure(found) | _told(run.suite.SETS[name])
+        columns[name] = _figure(found) | _told(run.suite.SETS[name]) | {"n": function.n}
     people = _people(run.settings.people, samples)
     judges = {name: _judge(run, name, clusters, people, options) for name in run.judges}
     return {
@@ -129,7 +133,8 @@ def _judge(
     prompt, samples = run.judges[name], run.samples
     settings = next(one for one in run.settings.judges if one.name == name)
     grades = [one.grades[name] for one in samples]
-    axes, bias, worth = {}, {}, {}
+    axes, bias = {}, {}
+    worth: dict[str, dict[str, Any]] = {}
     for axis in prompt.axes:
         given = scores(samples, name, axis)
         axes[axis] = _figure(statistics.mean(given, clusters, **options)) | {"unit": "1 to 5", "better": "higher"}

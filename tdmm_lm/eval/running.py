@@ -319,9 +319,10 @@ def _fetch(motion: dict[str, Any], ask: Endpoint, path: Path) -> None:
     files = motion.get("files")
     files = files if isinstance(files, list) else []
     links = {one.get("format"): one.get("url") for one in files if isinstance(one, dict)}
-    if not isinstance(links.get("npz"), str):
+    link = links.get("npz")
+    if not isinstance(link, str):
         raise Failed("no_motion_file", "expected a link to an npz file in message.motion.files")
-    reply = ask.fetch(links["npz"])
+    reply = ask.fetch(link)
     with replacing(path) as beside:
         beside.write_bytes(reply)
 
@@ -332,7 +333,7 @@ def _shown(work: Any, items: list[Item], at_once: int, columns: list[str]) -> It
     from rich.live import Live
 
     console = Console(stderr=True)
-    sums: Counter[str] = Counter()
+    sums: dict[str, float] = {}
     counts: Counter[str] = Counter()
     done = 0
     with Live(console=console, refresh_per_second=2, transient=True) as live:
@@ -343,14 +344,14 @@ def _shown(work: Any, items: list[Item], at_once: int, columns: list[str]) -> It
                 shown |= {f"{judge}.{axis}": float(score) for axis, score in grade.scores.items()}
             for name, value in shown.items():
                 if value is not None:
-                    sums[name] += value
+                    sums[name] = sums.get(name, 0.0) + value
                     counts[name] += 1
             if console.is_terminal:
                 live.update(_table(done, len(items), sums, counts))
             yield sample
 
 
-def _table(done: int, total: int, sums: Counter[str], counts: Counter[str]) -> Any:
+def _table(done: int, total: int, sums: dict[str, float], counts: Counter[str]) -> Any:
     from rich.table import Table
 
     table = Table(title=f"{done} of {total} samples", title_justify="left")

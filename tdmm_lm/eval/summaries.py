@@ -15,6 +15,7 @@ from tdmm_lm.geometry.reading import read
 from tdmm_lm.motion import MotionClip, face
 
 DIRECTIONS = 24  # of the landmarks
+SIZE = 2 * (DIRECTIONS + 6 + 4)
 VERSION = "landmarks24+head6+gaze4, mean and deviation, 1"  # printed beside a Fréchet distance
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from tdmm_lm.eval.suites import OfSamples
+from tdmm_lm.eval.suites import OfSamples, of_values
 
 REFERENCES = 3  # of a text, the first ones, as HumanML3D's protocol has it
 SMALL, TINY = 1e-9, 1e-15  # of pycocoevalcap: what keeps its fractions finite
@@ -30,7 +30,7 @@ def drawn(
     for name in names:
         if name.startswith("bleu_"):
             result[name] = _bleu(counts, int(name.removeprefix("bleu_")))
-    result |= {name: _mean(_each(name, plain, known)) for name in names if name in ("rouge_l", "cider")}
+    result |= {name: of_values(_each(name, plain, known)) for name in names if name in ("rouge_l", "cider")}
     return {name: result[name] for name in names}
 
 
@@ -56,7 +56,7 @@ def _bleu(counts: Float[np.ndarray, "texts 10"], order: int) -> OfSamples:
         ratio = (said + TINY) / (wanted + SMALL)
         return product ** (1 / order) * (math.exp(1 - 1 / ratio) if ratio < 1 else 1.0)
 
-    return value
+    return OfSamples(value, len(counts))
 
 
 def _each(name: str, texts: list[str], references: list[list[str]]) -> Float[np.ndarray, " texts"]:
@@ -67,7 +67,3 @@ def _each(name: str, texts: list[str], references: list[list[str]]) -> Float[np.
     wanted = dict(enumerate(references))
     scorer = Rouge() if name == "rouge_l" else Cider()
     return np.asarray(scorer.compute_score(wanted, said)[1], np.float64)
-
-
-def _mean(values: Float[np.ndarray, " texts"]) -> OfSamples:
-    return lambda places: float(values[places].mean())

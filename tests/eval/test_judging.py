@@ -1,4 +1,4 @@
-"""Judges: what is no answer is counted, what speaks to a judge is taken out, and planted judges with a bias are caught."""
+"""Judges: what is no answer is counted, what speaks to a judge is taken out, planted judges with a bias are caught."""
 
 import json
 import random
@@ -37,7 +37,8 @@ def opened(chat, folder, **said):
 
 def candidate_of(body):
     """What stands between the markers of a question."""
-    return re.search(r"^CANDIDATE (=+\w+)\n(.*?)\n\1", body["messages"][1]["content"], re.DOTALL | re.MULTILINE).group(2)
+    text = body["messages"][1]["content"]
+    return re.search(r"^CANDIDATE (=+\w+)\n(.*?)\n\1", text, re.DOTALL | re.MULTILINE).group(2)
 
 
 @pytest.mark.parametrize("name", ["m2l", "l2m", "pair"])
@@ -47,7 +48,7 @@ def test_bundled_prompts(name):
     assert prompt.pairwise == (name == "pair")
     for axis in prompt.axes:
         anchors = prompt.system.split(f"\n{axis}:")[1].split("\n\n")[0]
-        assert all(f"{grade}:" in anchors or f"{grade} " in anchors for grade in range(1, 6)), axis
+        assert all(f"{grade}:" in anchors or f"is {grade}" in anchors for grade in range(1, 6)), axis
     names = list(prompt.schema()["properties"])
     if prompt.axes:  # reasons come first
         assert names == [name for axis in prompt.axes for name in (f"{axis}_reason", axis)]

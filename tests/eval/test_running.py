@@ -120,7 +120,8 @@ def test_a_threshold_that_is_missed(tmp_path):
     with serving(lambda body: "nothing to see") as chat:
         settings = suite("m2l", "data.n=2", "thresholds={family: {least: 0.9}, words: {most: 9}}", url=chat.url)
         made = running.run(settings, tmp_path)
-    assert running.missed({"family": 0.0, "words": 3.0}, settings.thresholds) == ["family: expected at least 0.9, got 0."]
+    lines = running.missed({"family": 0.0, "words": 3.0}, settings.thresholds)
+    assert lines == ["family: expected at least 0.9, got 0."]
     with pytest.raises(ValueError, match=r"thresholds\.famly: expected one of family"):
         running.missed({"family": 0.0}, {"famly": settings.thresholds["family"]})
     assert [one.columns["family"] for one in made.samples] == [0.0, 0.0]
@@ -185,7 +186,7 @@ def test_ids_that_come_twice_are_asked_once_and_counted(tmp_path, monkeypatch):
 
 def test_one_sample_has_figures_without_intervals(tmp_path):
     with serving(watcher(tmp_path)) as chat:
-        told, _ = verbs.evaluate(SUITES / "m2l.yaml", tmp_path / "o", ["data.n=1"], endpoint=f"{chat.url}#fake")
+        verbs.evaluate(SUITES / "m2l.yaml", tmp_path / "o", ["data.n=1"], endpoint=f"{chat.url}#fake")
     results = json.loads((tmp_path / "o" / "results.json").read_text())
     assert results["columns"]["family"]["interval"] is None
     assert results["columns"]["family"]["reason"]

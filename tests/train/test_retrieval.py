@@ -35,8 +35,6 @@ def test_a_trained_encoder_knows_what_it_has_seen(trained):
     products = said @ shown.mT
     rank = (products > products.diag()[:, None]).sum(1).float().median()
     assert rank < 12  # 24 by chance
-    log = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()] if SMALL["steps"] >= 100 else []
-    assert all(np.isfinite(row["loss"]) for row in log)
     report = json.loads((trained / "encoder" / "report.json").read_text())
     assert 0 <= report["figures"]["r_precision_1"]["value"] <= 1
     assert report["figures"]["median_rank"]["n"] == 32

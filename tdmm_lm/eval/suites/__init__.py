@@ -5,7 +5,7 @@
     SETS                       {name: Column}: figures of all samples together; possibly none
     items(data, seed)          -> iterator of Item, the same for the same seed
     scored(item, answer, data) -> {column: value}: None where the column does not apply to the item
-    sets(items, answers, data) -> {name: function of sample numbers -> value}, to be drawn again by a bootstrap
+    sets(items, answers, data) -> {name: OfSamples}, to be drawn again by a bootstrap
     candidate(item, answer)    -> the text that a judge reads of an answer, and the reference beside it
     told(item, answer)         -> (true, found) for a table of confusions, or None
     local(item, data)          -> Answered without any endpoint: baselines, codecs; None: the endpoint is asked
@@ -30,7 +30,6 @@ from tdmm_lm.observe import run as observing
 
 Better = Literal["higher", "lower", "none"]
 Messages = list[dict[str, Any]]
-OfSamples = Callable[[Int[np.ndarray, " n"]], float]
 Vectors = tuple[Float[np.ndarray, "n d"], list[str]]
 
 
@@ -38,14 +37,37 @@ Vectors = tuple[Float[np.ndarray, "n d"], list[str]]
 class Column:
     """What a figure is: the unit, which way is better, one line for the table's legend.
 
-    ``spread`` is the way to an interval: distances of distributions grow when samples are drawn again, so percentiles of draws
-    would lie beside them; there clusters are left out instead ("t").
+    ``spread`` is the way to an interval: distances of distributions grow when samples are drawn again, so percentiles
+    of draws would lie beside them; there clusters are left out instead ("t").
     """
 
     unit: str
     better: Better
     what: str
     spread: Literal["auto", "t"] = "auto"
+
+
+@dataclass(frozen=True)
+class OfSamples:
+    """A figure of many samples: ``function`` of the numbers of those that are drawn; ``n`` of all have part in it."""
+
+    function: Callable[[Int[np.ndarray, " drawn"]], float]
+    n: int
+
+    def __call__(self, places: Int[np.ndarray, " drawn"]) -> float:
+        return self.function(places)
+
+
+def of_values(
+    values: Float[np.ndarray, " samples"], middle: Callable[[Float[np.ndarray, " some"]], Any] = np.mean
+) -> OfSamples:
+    """The mean, or another ``middle``, of values of the samples' own; nan where a sample has none."""
+    def drawn(places: Int[np.ndarray, " drawn"]) -> float:
+        some = values[places]
+        some = some[np.isfinite(some)]
+        return float(middle(some)) if len(some) else float("nan")
+
+    return OfSamples(drawn, int(np.isfinite(values).sum()))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Bodies (HumanML3D's protocol): what a codec keeps of motion capture nobody trained on; the standard four figures of
 embeddings that somebody's evaluator made.
 
-Clips are HumanML3D's: 20 fps, 22 joints, 40 to 199 frames, each cut from the beginning. ``embeddings`` names an npz with
-arrays ``text``, ``real`` and ``made`` (n, d), from the published evaluator's networks, which are not ours to give; with
+Clips are HumanML3D's: 20 fps, 22 joints, 40 to 199 frames, cut from the beginning. ``embeddings`` names an npz with
+arrays ``text``, ``real`` and ``made`` (n, d) of the published evaluator's networks, which are not ours to give; with
 it R-precision, FID, MM-Dist and diversity are computed as the public script does, in 20 shuffles.
 """
 
@@ -18,7 +18,7 @@ from pydantic import Field
 
 from tdmm_lm import bundle, codec, config, metrics
 from tdmm_lm.corpus import mocap, sources
-from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors
+from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors, of_values
 from tdmm_lm.geometry import humanml3d
 from tdmm_lm.motion import MotionClip, body
 
@@ -46,7 +46,7 @@ SETS = {
 
 
 class Data(config.Settings):
-    """``source``: CMU's held-out subjects of $TDMM_DATA, or a folder in HumanML3D's layout (``folder``), its test split."""
+    """``source``: CMU's held-out subjects of $TDMM_DATA, or the test split of a ``folder`` in HumanML3D's layout."""
 
     source: Literal["cmu", "humanml3d"] = "cmu"
     folder: str | None = None
@@ -164,7 +164,7 @@ def _rooted(joints: Float[np.ndarray, "frames joints 3"]) -> Float[np.ndarray, "
 
 
 def sets(items: Sequence[Item], answers: Sequence[Answered], data: Data) -> dict[str, OfSamples]:
-    """The standard four, where embeddings are given. Ranks are means over 20 shuffles, drawn again a sample at a time."""
+    """The standard four, where embeddings are given. Ranks are means over 20 shuffles, drawn a sample at a time."""
     if data.embeddings is None:
         return {}
     found = {name: rows[: len(items)] for name, rows in _embedded(data.embeddings).items()}
@@ -176,11 +176,16 @@ def sets(items: Sequence[Item], answers: Sequence[Answered], data: Data) -> dict
         ranks = _ranks(text, motions)
         for k in (1, 2, 3):
             hits = np.where(np.isnan(ranks), np.nan, ranks <= k)
-            result[f"r_precision_{k}{ending}"] = _mean(np.nanmean(hits, 0))
-    result["mm_dist"] = _mean(np.linalg.norm(text - made, axis=1))
-    result["fid"] = lambda places: metrics.measure("fid", made[places], real[places]).value
+            there = ~np.isnan(hits).all(0)
+            result[f"r_precision_{k}{ending}"] = of_values(
+                np.where(there, np.nansum(hits, 0) / np.maximum(1, np.isfinite(hits).sum(0)), np.nan)
+            )
+    result["mm_dist"] = of_values(np.linalg.norm(text - made, axis=1))
+    result["fid"] = OfSamples(lambda places: metrics.measure("fid", made[places], real[places]).value, len(items))
     if len(items) > PAIRS:
-        result["diversity"] = lambda places: metrics.measure("diversity", made[places], pairs=PAIRS, seed=0).value
+        result["diversity"] = OfSamples(
+            lambda places: metrics.measure("diversity", made[places], pairs=PAIRS, seed=0).value, len(items)
+        )
     return {name: result[name] for name in SETS if name in result}
 
 
@@ -194,10 +199,6 @@ def _ranks(text: Float[np.ndarray, "n d"], motions: Float[np.ndarray, "n d"]) ->
             away = np.linalg.norm(text[batch][:, None] - motions[batch][None], axis=-1)
             ranks[number, batch] = (away < np.diag(away)[:, None]).sum(1) + 1
     return ranks
-
-
-def _mean(values: Float[np.ndarray, " n"]) -> OfSamples:
-    return lambda places: float(np.nanmean(values[places]))
 
 
 def candidate(item: Item, answer: Answered) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What a codec keeps: clips nobody trained on, to codes and back, no endpoint involved (spec: codec rate and distortion).
+"""What a codec keeps: clips nobody trained on, to codes and back, no endpoint involved.
 
 Distances are in millimetres on the person's own surface, with the inter-ocular distance of a grown-up; `observe` says
 whether what a clip expresses is still there.

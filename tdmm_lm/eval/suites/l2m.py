@@ -16,7 +16,7 @@ from tdmm_lm.corpus import caption, labels, lexicon, prompts
 from tdmm_lm.corpus.labels import Labels
 from tdmm_lm.corpus.perform import perform
 from tdmm_lm.eval import summaries
-from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors
+from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors, of_values
 from tdmm_lm.metrics import fd
 from tdmm_lm.motion import MotionClip, face
 from tdmm_lm.observe import Observation
@@ -36,7 +36,7 @@ COLUMNS = {
     "pose_l2": Column("rad", "lower", "the same of the head's rotation vector"),
 }
 SETS = {
-    "fd": Column("Fréchet", "lower", "means and deviations over time of landmarks, head and gaze, to the performances", "t"),
+    "fd": Column("Fréchet", "lower", f"to the performances, in {summaries.VERSION}", "t"),
     "swap_followed": Column(SHARE, "higher", "of pairs of prompts that differ in one word: both faces as asked (T16)"),
 }
 
@@ -155,7 +155,7 @@ def distances(clip: MotionClip, reference: MotionClip) -> dict[str, float | None
     if one.rig != other.rig:
         return {"expression_l2": None, "pose_l2": None}
     frames = min(one.frames, other.frames)
-    away = {}
+    away: dict[str, float | None] = {}
     for name, part in (("expression_l2", "expression"), ("pose_l2", "head")):
         apart = face.part(one, part)[:frames] - face.part(other, part)[:frames]
         away[name] = float(np.linalg.norm(apart, axis=-1).mean())
@@ -165,19 +165,21 @@ def distances(clip: MotionClip, reference: MotionClip) -> dict[str, float | None
 def sets(items: Sequence[Item], answers: Sequence[Answered], data: Data) -> dict[str, OfSamples]:
     """``fd`` over prompts that have a performance and an answer; ``swap_followed`` over whole pairs."""
     result: dict[str, OfSamples] = {}
-    both = [place for place, (item, answer) in enumerate(zip(items, answers)) if item.clip and answer.clip]
+    both = {
+        place: (summaries.of(answer.clip), summaries.of(item.clip))
+        for place, (item, answer) in enumerate(zip(items, answers)) if item.clip and answer.clip
+    }
     if both:
-        made = np.full((len(items), len(summaries.of(items[both[0]].clip))), np.nan)
-        true = made.copy()
-        for place in both:
-            made[place], true[place] = summaries.of(answers[place].clip), summaries.of(items[place].clip)
+        made, true = (np.full((len(items), summaries.SIZE), np.nan) for _ in range(2))
+        for place, (one, other) in both.items():
+            made[place], true[place] = one, other
         good = np.isfinite(made[:, 0])
 
         def frechet(places: np.ndarray) -> float:
             places = places[good[places]]
-            return fd.whole(made[places], true[places])
+            return fd.whole(made[places], true[places]) if len(places) > 1 else float("nan")
 
-        result["fd"] = frechet
+        result["fd"] = OfSamples(frechet, len(both))
     pairs = np.full(len(items), np.nan)
     right = {
         item.id: scored(item, answer, data)["family"]
@@ -187,7 +189,7 @@ def sets(items: Sequence[Item], answers: Sequence[Answered], data: Data) -> dict
         if item.id.startswith("swap-") and item.id.endswith("-b"):
             pairs[place] = float(bool(right[item.id]) and bool(right.get(item.id[:-1] + "a")))
     if np.isfinite(pairs).any():
-        result["swap_followed"] = lambda places: float(np.nanmean(pairs[places]))
+        result["swap_followed"] = of_values(pairs)
     return result
 
 

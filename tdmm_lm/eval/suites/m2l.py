@@ -56,7 +56,7 @@ class Data(config.Settings):
     present: presenting.Way = "file"
     codec: str | None = None  # folder, for `present: tokens`; null: the bundled model's
     baseline: Literal["constant", "nearest"] | None = None  # instead of the endpoint; see `local`
-    longest_seconds: float = Field(10.0, gt=0)  # of recordings; longer ones are cut
+    longest_seconds: float = Field(default=10.0, gt=0)  # of recordings; longer ones are cut
     options: dict[str, object] = Field(default={"modalities": ["text"]})  # of a request, beside the endpoint's own
 
 

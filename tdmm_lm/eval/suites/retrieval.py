@@ -1,10 +1,10 @@
 """Do texts find their motions? R-precision, recall, distances and clusters in the space of an encoder (TMR; T22, V35).
 
-The encoder is trained apart from every language model. ``of: performances`` measures a corpus (texts against the motions
-that they were made from); ``of: endpoint`` measures what an endpoint performs for the texts.
+The encoder is trained apart from every language model. ``of: performances`` measures a corpus (texts against the
+motions that they were made from); ``of: endpoint`` measures what an endpoint performs for the texts.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Literal
 
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pydantic import Field
 
 from tdmm_lm import bundle
-from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors, l2m
+from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors, l2m, of_values
 from tdmm_lm.lm import retrieval
 from tdmm_lm.metrics import fd, kid
 
@@ -62,8 +62,8 @@ def scored(item: Item, answer: Answered, data: Data) -> dict[str, float | None]:
 
 
 def sets(items: Sequence[Item], answers: Sequence[Answered], data: Data) -> dict[str, OfSamples]:
-    """Everything is computed once on all samples that have a motion; draws take means of a sample's own values, except
-    for the distances of distributions, which are computed on the draw."""
+    """Everything is computed once on all samples that have a motion; draws take means of a sample's own values, but
+    distances of distributions are computed on the draw."""
     there = [place for place, answer in enumerate(answers) if answer.clip is not None]
     if len(there) < 2:
         return {}
@@ -77,24 +77,20 @@ def sets(items: Sequence[Item], answers: Sequence[Answered], data: Data) -> dict
     values |= {f"r_precision_{k}": np.where(np.isnan(near), np.nan, near <= k) for k in (1, 2, 3)}
     values["mm_dist"] = np.diag(away).copy()
     values["families_apart"] = _apart(motions, [items[place].truth.family for place in there])
-    spread = {name: _spread(value, there, len(items)) for name, value in values.items()}
-    result: dict[str, OfSamples] = {
-        name: lambda places, value=value: float(np.nanmean(value[places])) for name, value in spread.items()
-    }
-    middle = _spread(ranks, there, len(items))
-    result["median_rank"] = lambda places: float(np.nanmedian(middle[places]))
+    result = {name: of_values(_spread(value, there, len(items))) for name, value in values.items()}
+    result["median_rank"] = of_values(_spread(ranks, there, len(items)), np.median)
     if data.of == "endpoint":
         true = _vectors(used.of_clips([clip for place in there if (clip := items[place].clip) is not None]))
         where = np.full(len(items), -1)
         where[there] = np.arange(len(there))
 
-        def drawn(measure: object) -> OfSamples:
+        def drawn(measure: Callable[[np.ndarray, np.ndarray], float]) -> OfSamples:
             def value(places: np.ndarray) -> float:
                 chosen = where[places]
                 chosen = chosen[chosen >= 0]
-                return float(measure(motions[chosen], true[chosen]))  # type: ignore[operator]
+                return float(measure(motions[chosen], true[chosen])) if len(chosen) > 1 else float("nan")
 
-            return value
+            return OfSamples(value, len(there))
 
         result |= {"fd": drawn(fd.whole), "kid": drawn(kid.whole)}
     return {name: result[name] for name in SETS if name in result}

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from tdmm_lm.corpus import caption, labels, prompts
 from tdmm_lm.corpus.labels import Labels
-from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors, l2m
+from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors, l2m, of_values
 
 SHARE = "share"
 KINDS = ("paraphrase", "swap", "mirror", "length", "several")
@@ -114,13 +114,8 @@ def sets(items: Sequence[Item], answers: Sequence[Answered], data: Data) -> dict
             if cluster.startswith(f"{kind}-"):
                 values[place] = float(all(good[cluster]))
         if np.isfinite(values).any():
-            result[kind] = lambda places, values=values: _mean(values[places])  # type: ignore[misc]
+            result[kind] = of_values(values)
     return result
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else float("nan")
 
 
 def candidate(item: Item, answer: Answered) -> tuple[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from tdmm_lm import config
-from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors, l2m, m2l
+from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors, l2m, m2l, of_values
 
 COLUMNS = {
     "answered": Column("share", "higher", "words or a motion came back"),
@@ -65,7 +65,7 @@ def sets(items: Sequence[Item], answers: Sequence[Answered], data: Data) -> dict
         found = [scored(item, answer, data)[column] for item, answer in zip(items, answers)]
         values = np.array([np.nan if value is None else value for value in found], float)
         if np.isfinite(values).any():
-            result[name] = lambda places, values=values: float(np.nanquantile(values[places], 0.99))  # type: ignore[misc]
+            result[name] = of_values(values, lambda some: np.quantile(some, 0.99))
     return result
 
 
