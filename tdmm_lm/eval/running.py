@@ -230,7 +230,8 @@ def run(
             for one in settings.judges
         }
         work = functools.partial(_sample, suite=suite, data=data, ask=ask, judges=judges, folder=out / MOTIONS)
-        samples = list(_shown(work, items, settings.endpoint.at_once, list(suite.COLUMNS)))
+        at_once = 1 if offline else settings.endpoint.at_once  # threads wait for answers; they compute no faster
+        samples = list(_shown(work, items, at_once))
         spent = answers.spent()
     prompts = {name: judge.prompt for name, judge in judges.items()}
     return Run(settings, suite, data, samples, settings.endpoint.model, prompts, twice, spent)
@@ -327,7 +328,7 @@ def _fetch(motion: dict[str, Any], ask: Endpoint, path: Path) -> None:
         beside.write_bytes(reply)
 
 
-def _shown(work: Any, items: list[Item], at_once: int, columns: list[str]) -> Iterator[Sample]:
+def _shown(work: Any, items: list[Item], at_once: int) -> Iterator[Sample]:
     """Samples in the items' order, with a table of the means so far on stderr where that is a terminal."""
     from rich.console import Console
     from rich.live import Live

@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -94,6 +95,7 @@ def places(
     return np.concatenate([(row[:, triangles] * weights).sum(-2) for row in rows]).astype(np.float32)
 
 
+@lru_cache(maxsize=16)
 def units(rig: Rig) -> Float[np.ndarray, " landmarks"]:
     """Metres that make one unit of displacement at each landmark.
 
@@ -111,6 +113,7 @@ def units(rig: Rig) -> Float[np.ndarray, " landmarks"]:
     result = np.full(len(landmarks.NAMES), rig.interocular, np.float32)
     if length > BLINK / 4:  # else it does not shut its eyes at all
         result[list(landmarks.region("lids"))] *= length / BLINK
+    result.flags.writeable = False  # it is everybody's
     return result
 
 

@@ -6,6 +6,7 @@ exactly; the previous frame's weights are a weak prior. On FLAME rigs jaw and ey
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -102,7 +103,12 @@ def _part(geometry: Geometry, start: int, end: int) -> Geometry:
 
 def solve(geometry: Geometry, rig: Rig) -> MotionClip:
     """The clip on ``rig`` (mean identity) whose geometry is nearest; ``head`` turns it, ``neck`` stays 0."""
-    return Solver(rig)(geometry)
+    return _measured(rig).again()(geometry)
+
+
+@lru_cache(maxsize=16)
+def _measured(rig: Rig) -> Solver:
+    return Solver(rig)
 
 
 def residual_mm(geometry: Geometry, clip: MotionClip, rig: Rig) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from tdmm_lm import landmarks, rigs, rotations
 from tdmm_lm.geometry.measure import Geometry
-from tdmm_lm.geometry.solve import Solver
+from tdmm_lm.geometry.solve import solve
 from tdmm_lm.motion import face
 from tdmm_lm.motion.face import ARKIT
 
@@ -52,7 +52,7 @@ def read(geometry: Geometry, reference: str = REFERENCE) -> Signals:
     Raises:
         FileNotFoundError: the reference rig's data is not on this machine.
     """
-    weights = face.part(Solver(_reference(reference))(geometry), "expression").astype(np.float64).clip(0, 1)
+    weights = face.part(solve(geometry, _reference(reference)), "expression").astype(np.float64).clip(0, 1)
     rotation = rotations.six_to_matrix(torch.from_numpy(geometry.head.astype(np.float64))).numpy()
     gaze, lips = geometry.gaze.astype(np.float64), mouth(geometry.displacement)
     return Signals(weights, rotation, gaze, weights[:, _LIDS], lips, geometry.fps)
