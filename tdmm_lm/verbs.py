@@ -361,7 +361,7 @@ def compare(first: Path, second: Path, output: Path | None, *, judge: str | None
     settings = None
     if judge is not None:
         url, _, model = judge.partition("#")
-        asked = {"url": url, "model": model or "auto", "options": {"max_tokens": 400, "temperature": 0}}
+        asked = {"url": url, "model": model or "auto", "options": {"max_tokens": 500, "temperature": 0}}
         settings = config.check(judging.Settings, {"name": "judge", "prompt": "pair", "endpoint": asked}, "--judge")
     return comparing.markdown(comparing.compare(first, second, judge=settings, out=output))
 

@@ -23,6 +23,7 @@ from tdmm_lm.corpus.asking.endpoint import Endpoint
 from tdmm_lm.corpus.asking.patience import Failed
 
 LOW, HIGH = 1, 5
+REASON = 200  # characters of a reason, at most: a small model does not come to an end by itself
 LONGEST = 4000  # characters of a candidate that a judge reads; more is cut and counted as `cut`
 # What a description of a face never says, and somebody who speaks to a judge does.
 _NUMBER = r"(?<![\d.])(?:[1-5](?!\.?\d)|five|full|max\w*|highest|perfect|best)\b"
@@ -68,11 +69,12 @@ class Prompt:
 
     def schema(self) -> dict[str, Any]:
         """JSON schema of an answer, every reason before its grade."""
+        reason = {"type": "string", "maxLength": REASON}
         wanted: dict[str, Any] = {}
         if self.pairwise:
-            wanted = {"reason": {"type": "string"}, "better": {"type": "string", "enum": ["A", "B", "tie"]}}
+            wanted = {"reason": reason, "better": {"type": "string", "enum": ["A", "B", "tie"]}}
         for axis in self.axes:
-            wanted[f"{axis}_reason"] = {"type": "string"}
+            wanted[f"{axis}_reason"] = reason
             wanted[axis] = {"type": "integer", "minimum": LOW, "maximum": HIGH}
         return {"type": "object", "properties": wanted, "required": list(wanted), "additionalProperties": False}
 

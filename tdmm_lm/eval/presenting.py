@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tdmm_lm import codec, rigs
+from tdmm_lm.corpus.asking import watching
 from tdmm_lm.formats import npz
 from tdmm_lm.lm import vocab
 from tdmm_lm.motion import MotionClip
@@ -19,6 +20,7 @@ from tdmm_lm.motion import MotionClip
 Way = Literal["file", "tokens", "sheet", "video"]
 FRAMES, TILE, COLUMNS = 8, 256, 4  # of a contact sheet
 VIDEO_SIZE = 256
+SIDE = 512  # pixels of a film's frame, at most
 
 
 def parts(clip: MotionClip, way: Way, network: codec.Codec | None = None) -> list[dict[str, Any]]:
@@ -42,6 +44,19 @@ def parts(clip: MotionClip, way: Way, network: codec.Codec | None = None) -> lis
         film(clip, path := Path(folder) / "motion.mp4")
         data = base64.b64encode(path.read_bytes()).decode()
     return [{"type": "video_url", "video_url": {"url": f"data:video/mp4;base64,{data}"}}]
+
+
+def natural(path: Path, way: Way) -> list[dict[str, Any]]:
+    """The same of a film as it is: eight frames of it, or all of it as the file has it.
+
+    Raises:
+        ValueError: a video without frames.
+    """
+    if way == "video":
+        media = f"video/{path.suffix.lower().lstrip('.')}"
+        return [{"type": "video_url", "video_url": {"url": _url(path.read_bytes(), media)}}]
+    _, frames = watching.stills(path, 0.0, None, FRAMES)
+    return [{"type": "image_url", "image_url": {"url": watching.data_url(frame, SIDE)}} for frame in frames]
 
 
 def stills(clip: MotionClip, count: int = FRAMES) -> list[MotionClip]:

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from tdmm_lm import __version__, report
-from tdmm_lm.eval import agreement, statistics
+from tdmm_lm.eval import agreement, judging, statistics
 from tdmm_lm.eval.running import Run, Sample
 from tdmm_lm.eval.statistics import Estimate
 from tdmm_lm.eval.suites import Column
@@ -51,7 +51,9 @@ def made(run: Run) -> dict[str, Any]:
     for name, function in sets.items():
         method = run.suite.SETS[name].spread
         found = statistics.statistic(function, len(samples), clusters, method=method, **options)
-        columns[name] = _figure(found) | _told(run.suite.SETS[name]) | {"n": function.n}
+        column = run.suite.SETS[name]
+        bounds = (0.0, 1.0) if column.unit == SHARE else (-np.inf, np.inf)
+        columns[name] = _figure(found, *bounds) | _told(column) | {"n": function.n}
     people = _people(run.settings.people, samples)
     judges = {name: _judge(run, name, clusters, people, options) for name in run.judges}
     return {
@@ -103,9 +105,11 @@ def write(run: Run, results: dict[str, Any], made: Sequence[dict[str, Any]], out
         path.write_text("".join(json.dumps(row) + "\n" for row in made))
 
 
-def _figure(found: Estimate) -> dict[str, Any]:
+def _figure(found: Estimate, low: float = -np.inf, high: float = np.inf) -> dict[str, Any]:
+    """``low`` and ``high`` are what the figure cannot pass: there an interval ends."""
+    ends = None if found.interval is None else [float(min(max(end, low), high)) for end in found.interval]
     return {
-        "value": found.value, "interval": list(found.interval) if found.interval else None, "n": found.n,
+        "value": found.value, "interval": ends, "n": found.n,
         "clusters": found.clusters, "method": found.method, "reason": found.reason,
     }
 
@@ -137,12 +141,13 @@ def _judge(
     worth: dict[str, dict[str, Any]] = {}
     for axis in prompt.axes:
         given = scores(samples, name, axis)
-        axes[axis] = _figure(statistics.mean(given, clusters, **options)) | {"unit": "1 to 5", "better": "higher"}
+        found = statistics.mean(given, clusters, **options)
+        axes[axis] = _figure(found, judging.LOW, judging.HIGH) | {"unit": "1 to 5", "better": "higher"}
         bias[axis] = _figure(agreement.length_bias(given, [one.candidate for one in samples], clusters, **options))
         if axis in people:
-            found = agreement.with_people(given, people[axis], clusters, **options)
-            worth[axis] = {key: _figure(one) for key, one in found.items()} | {
-                "banner": agreement.validated(found["kappa"]).banner,
+            against = agreement.with_people(given, people[axis], clusters, **options)
+            worth[axis] = {key: _figure(one) for key, one in against.items()} | {
+                "banner": agreement.validated(against["kappa"]).banner,
             }
     banners = [one["banner"] for one in worth.values()] if worth else [agreement.validated(None).banner]
     faults = Counter(grade.fault for grade in grades if grade.fault)

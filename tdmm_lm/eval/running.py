@@ -115,7 +115,7 @@ def load(
         if not data.get("judge_prompt"):
             raise ValueError(f"{path}: judge_prompt: expected a file of eval/judges for --judge, found none.")
         url, _, model = judge.partition("#")
-        asked = {"url": url, "model": model or AUTO, "options": {"max_tokens": 700, "temperature": 0}}
+        asked = {"url": url, "model": model or AUTO, "options": {"max_tokens": 1200, "temperature": 0}}
         data["judges"] = [
             *data.get("judges", []), {"name": f"judge{number}", "prompt": data["judge_prompt"], "endpoint": asked},
         ]

@@ -68,7 +68,9 @@ class Data(material.Data):
     )
     performances: int = Field(4000, ge=1)
     rare: int = Field(1000, ge=1)
-    rare_families: list[str] = ["contempt", "doubt", "wink", "jaw_side", "mouth_side", "tongue_out"]
+    rare_families: tuple[str, ...] = (
+        "contempt", "doubt", "wink", "jaw_side", "mouth_side", "tongue_out", "anger", "lip_press", "pucker",
+    )
     posed: int = Field(1500, ge=1)
     test_performances: int = Field(300, ge=1)
     test_posed: int = Field(100, ge=1)
@@ -108,9 +110,9 @@ def _clips(source: str, data: Data, split: str, seed: int) -> Iterator[MotionCli
     elif source == "rare":
         first, count = {"train": (0, data.rare), "dev": (500_000, 32), "test": (700_000, data.test_posed)}[split]
         words = [word for family in data.rare_families for word in lexicon().of_family(family)]
-        held_out = "test" if split == "test" else "train"
-        for i in range(count):
-            yield perform(prompts.sample(seed * 1_000_003 + first + i, split=held_out, words=words))
+        kept = "test" if split == "test" else "train"
+        numbers = (seed * 1_000_003 + first + i for i in range(count))
+        yield from (perform(prompts.sample(number, split=kept, words=words)) for number in numbers)
     elif source == "posed":
         first, count = {"train": (0, data.posed), "dev": (500_000, 32), "test": (700_000, data.test_posed)}[split]
         yield from (posed(seed * 1_000_003 + first + i) for i in range(count))

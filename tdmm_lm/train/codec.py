@@ -96,6 +96,8 @@ def main(settings: Settings, output: Path) -> None:
     emphasis = {
         name: torch.tensor([settings.emphasis.get(name, {}).get(group, 1.0) for group in groups]) for name in shares
     }
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # clip by clip, several threads would mostly wait for each other
     rows = {name: list(track(made, name)) for name, made in found["train"].items()}
     if kept:
         model.load_state_dict({key[6:]: value for key, value in kept.items() if key.startswith("model.")})
@@ -117,6 +119,7 @@ def main(settings: Settings, output: Path) -> None:
     if short:
         raise ValueError(f"data: expected clips of {settings.window} frames or more of {', '.join(short)}, got none.")
     del rows
+    torch.set_num_threads(threads)
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / "settings.json") as path:
         path.write_text(json.dumps(settings.model_dump(mode="json"), indent=2) + "\n")
@@ -186,6 +189,7 @@ def main(settings: Settings, output: Path) -> None:
     with torch.no_grad():  # what is measured is what the folder will hold
         for parameter in (*model.encoder.parameters(), *model.decoder.parameters()):
             parameter.copy_(parameter.to(codec.DTYPES[model.settings.stored]))
+    torch.set_num_threads(1)  # as above
     tests = {name: list(made) for name, made in learnt.examples(data, "test", settings.seed).items()}
     frames = _batch(train, shares, settings, -2, windows=COMPARED // settings.window)[0].flatten(0, 1)
     centres = evaluation.kmeans(frames, model.codebook_size)
@@ -201,6 +205,7 @@ def main(settings: Settings, output: Path) -> None:
         made = report.report(f"{settings.material} codec", settings=used, figures=figures)
         report.write(made, folder, tables=evaluation.tables(learnt, figures, tests))
         evaluation.picture(model, learnt, tests, folder / "reconstruction.png")
+    torch.set_num_threads(threads)
 
 
 class _Clock:

@@ -60,7 +60,7 @@ def test_bundled_prompts(name):
         ("no head", "expected a head, the system's text and the question"),
         ("---\nversion: one\naxes: [a]\n---\ns\n---\n$reference $candidate $mark\n", "expected version"),
         ("---\nversion: 1\n---\ns\n---\n$reference $candidate $mark\n", "expected either axes"),
-        ("---\nversion: 1\naxes: [a]\n---\ns\n---\n$reference $mark\n", "expected the slots candidate, mark, reference"),
+        ("---\nversion: 1\naxes: [a]\n---\ns\n---\n$reference $mark\n", "expected the slots candidate, mark, ref"),
     ],
 )
 def test_broken_prompts(tmp_path, text, line):

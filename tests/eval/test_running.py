@@ -237,6 +237,55 @@ def test_pairs_differ_in_one_word():
         assert (caption.parse(one).family, caption.parse(other).family) == (a.family, b.family), (one, other)
 
 
+def test_judges_beside_people_and_beside_each_other(tmp_path):
+    """Two judges that grade by different rules; people agree with the first."""
+    def grade_of(text, shift):
+        return 1 + (sum(map(ord, text)) + shift * 7919 * len(text)) % 5
+
+    def judging(shift):
+        def answer(body):
+            text = body["messages"][1]["content"].split("CANDIDATE ")[1].split("\n")[1]
+            values = {}
+            for axis in ("expression", "motion", "intensity"):
+                values |= {f"{axis}_reason": "it is so", axis: grade_of(text, shift)}
+            return json.dumps(values)
+
+        return answer
+
+    texts = iter(f"the person smiles at number {i}" for i in range(100))
+    with serving(lambda body: next(texts)) as chat, serving(judging(0)) as one, serving(judging(1)) as other:
+        arguments = {"endpoint": f"{chat.url}#fake", "judges": [f"{one.url}#one", f"{other.url}#two"]}
+        changes = ["data.n=30", "endpoint.at_once=1", "resamples=200"]
+        verbs.evaluate(SUITES / "m2l.yaml", tmp_path / "o", changes, **arguments)
+        rows = [json.loads(line) for line in (tmp_path / "o" / "samples.jsonl").read_text().splitlines()]
+        lines = ["id,axis,rater,score"]
+        for row in rows:
+            for rater in ("ann", "bob"):
+                lines.append(f"{row['id']},expression,{rater},{row['judges']['judge1']['scores']['expression']}")
+        (tmp_path / "people.csv").write_text("\n".join(lines) + "\n")
+        asked = len(one.asked)
+        told, _ = verbs.evaluate(
+            SUITES / "m2l.yaml", tmp_path / "o", [*changes, f"people={tmp_path / 'people.csv'}"], **arguments
+        )
+        assert len(one.asked) == asked  # people's grades change nothing that was asked
+    results = json.loads((tmp_path / "o" / "results.json").read_text())
+    good, bad = results["judges"]["judge1"], results["judges"]["judge2"]
+    assert good["with_people"]["expression"]["kappa"]["value"] == 1
+    assert good["banner"] == ""
+    assert bad["with_people"]["expression"]["kappa"]["value"] < 0.5
+    assert "judge not validated" in bad["banner"]
+    assert "judge2: judge not validated" in told
+    assert results["agreement"]["expression"]["judges"] == ["judge1", "judge2"]
+    assert abs(results["agreement"]["expression"]["alpha_ordinal"]["value"]) < 0.5
+    assert (tmp_path / "o" / "figs" / "agreement.png").is_file()
+    (tmp_path / "people.csv").write_text("id,axis,rater,score\nx,expression,ann,good\n")
+    with pytest.raises(ValueError, match=r"people\.csv: line 2: score: expected a number, got 'good'"):
+        verbs.evaluate(
+            SUITES / "m2l.yaml", tmp_path / "o", [*changes, f"people={tmp_path / 'people.csv'}"], **arguments,
+            offline=True,
+        )
+
+
 def test_two_runs_side_by_side(described, tmp_path):
     out = described[0]
     with serving(lambda body: "the person smiles slightly, blinks twice and is silent") as chat:

@@ -203,3 +203,87 @@ def test_a_task_of_inspect_scores_as_a_run_does(tmp_path):
     scores = {score.name: score.metrics["mean"].value for score in log.results.scores}
     assert scores["contradictions"] == 0
     assert scores["family"] == scores["gesture"] == 1
+
+
+def test_teacher_forced_tokens_of_the_right_prompt_are_likelier():
+    from tdmm_lm.eval import teacher
+
+    words = ["smile", "terrified", "furious", "astonished"]
+    right, wrong = [], []
+    for seed in range(6):
+        score = prompts.sample(seed, split="test", words=words, seconds=3.0)
+        clip = perform(score)
+        text = caption.prompt(labels.of_score(score), np.random.default_rng(0), split="test")
+        right.append(teacher.token_accuracy("assets/lm", text, clip))
+        wrong.append(teacher.token_accuracy("assets/lm", "someone turns the head to the left", clip))
+    assert 0.3 < np.mean(right) <= 1
+    assert np.mean(right) > np.mean(wrong)
+
+
+def test_real_videos_as_geometry_and_as_films(tmp_path):
+    from tdmm_lm import bundle
+
+    if bundle.data() is None:
+        pytest.skip("needs grid_s1/ of the real data: set $TDMM_DATA to their folder")
+    folder = str(bundle.data() / "grid_s1" / "video")
+    film, = m2l.items(m2l.Data(source="videos", folder=folder, n=1, natural=True, present="sheet", options={}), 0)
+    pictures = [part for part in film.messages[0]["content"] if part["type"] == "image_url"]
+    assert len(pictures) == 8
+    drawn, = m2l.items(m2l.Data(source="videos", folder=folder, n=1, present="sheet", options={}), 0)
+    assert drawn.messages != film.messages
+    assert drawn.truth[0] == film.truth[0]
+    found = m2l.scored(film, Answered(film.reference), m2l.Data(source="videos"))
+    assert (found["blinks_within_1"], found["speech_within_10"], found["family"]) == (1, 1, None)
+    with pytest.raises(ValueError, match=r"data\.natural: expected source: videos"):
+        list(m2l.items(m2l.Data(natural=True), 0))
+    with pytest.raises(ValueError, match=r"data\.folder: expected a folder of videos"):
+        list(m2l.items(m2l.Data(source="videos"), 0))
+
+
+def test_bodies_by_humanml3ds_protocol(tmp_path):
+    from tdmm_lm import bundle
+    from tdmm_lm.bench.metrics import check_set
+    from tdmm_lm.eval.suites import body
+
+    text, real, made = check_set(640, 64)
+    np.savez(tmp_path / "e.npz", text=text, real=real, made=made)
+    data = body.Data(embeddings=str(tmp_path / "e.npz"), n=640)
+    items = list(body.items(data, 0))
+    answers = [body.local(item, data) for item in items]
+    figures = body.sets(items, answers, data)
+    every = np.arange(640)
+    assert figures["fid"](every) == pytest.approx(measure("fid", made, real).value, rel=1e-9)
+    assert figures["mm_dist"](every) == pytest.approx(np.linalg.norm(text - made, axis=1).mean(), rel=1e-12)
+    assert figures["r_precision_1"](every) < figures["r_precision_3"](every)
+    assert figures["r_precision_1"](every) == pytest.approx(measure("r_precision_1", made, text).value, abs=0.03)
+    np.savez(tmp_path / "f.npz", text=text)
+    with pytest.raises(ValueError, match=r"f\.npz: expected arrays text, real and made, made, real missing"):
+        list(body.items(body.Data(embeddings=str(tmp_path / "f.npz")), 0))
+    if bundle.data() is None:
+        pytest.skip("needs cmu_mocap/ of the real data: set $TDMM_DATA to their folder")
+    data = body.Data(n=2)
+    for item in body.items(data, 0):
+        found = body.scored(item, body.local(item, data), data)
+        assert found["codes_per_second"] == pytest.approx(5, rel=0.1)
+        assert 0 < found["pa_mpjpe_mm"] < found["mpjpe_mm"] < 250
+        exact = body.scored(item, Answered("", item.clip, tokens_in=1), data)
+        assert (exact["mpjpe_mm"], exact["acceleration_error"]) == (0, 0)
+        assert exact["jitter"] == exact["jitter_real"]
+
+
+def test_serving_times_what_came():
+    from tdmm_lm.eval.suites import serving
+
+    data = serving.Data(n=2)
+    items = list(serving.items(data, 0))
+    assert [item.id.split("-")[0] for item in items] == ["performance", "prompt"] * 2
+    clip = perform(prompts.sample(0, split="test", seconds=4.0))
+    busy = Answered(fault="busy")
+    answers = [Answered("a man smiles", tokens_out=10, seconds=0.5), Answered("", clip, seconds=2.0), busy, busy]
+    found = [serving.scored(item, answer, data) for item, answer in zip(items, answers)]
+    assert [one["answered"] for one in found] == [1, 1, 0, 0]
+    assert (found[0]["describe_seconds"], found[0]["tokens_per_second"], found[1]["real_time"]) == (0.5, 20, 2)
+    assert found[2]["describe_seconds"] is None
+    figures = serving.sets(items, answers, data)
+    assert figures["describe_p99_seconds"](np.arange(4)) == 0.5
+    assert figures["perform_p99_seconds"].n == 1

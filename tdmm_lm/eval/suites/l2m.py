@@ -15,7 +15,7 @@ from tdmm_lm import config
 from tdmm_lm.corpus import caption, labels, lexicon, prompts
 from tdmm_lm.corpus.labels import Labels
 from tdmm_lm.corpus.perform import perform
-from tdmm_lm.eval import summaries
+from tdmm_lm.eval import summaries, teacher
 from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors, of_values
 from tdmm_lm.metrics import fd
 from tdmm_lm.motion import MotionClip, face
@@ -34,6 +34,7 @@ COLUMNS = {
     "seconds_off": Column("s", "lower", "length against what was asked"),
     "expression_l2": Column("norm", "lower", "mean over frames of the distance of ARKit weights, to the performance"),
     "pose_l2": Column("rad", "lower", "the same of the head's rotation vector"),
+    "tok": Column(SHARE, "higher", "codes of the performance that are the model's first choice, teacher-forced (T19)"),
 }
 SETS = {
     "fd": Column("Fréchet", "lower", f"to the performances, in {summaries.VERSION}", "t"),
@@ -48,6 +49,7 @@ class Data(config.Settings):
     swaps: int = Field(50, ge=0)
     words: list[str] | None = None  # of the lexicon; null: all
     seconds: bool = True  # ask for the performance's length
+    lm: str | None = None  # folder of the model under test, for `tok`, which no endpoint says; assets/lm: the bundled
     options: dict[str, object] = Field(default={"modalities": ["motion"]})  # of a request
 
 
@@ -111,7 +113,10 @@ def scored(item: Item, answer: Answered, data: Data) -> dict[str, float | None]:
         "gaze": read.gaze != "front", "transition": len(truth.shown) == 2,
     }
     result: dict[str, float | None] = {name: 0.0 if told else None for name, told in asked.items()}
-    result |= {"answered": float(answer.clip is not None), "seconds_off": None, "expression_l2": None, "pose_l2": None}
+    result |= dict.fromkeys(("seconds_off", "expression_l2", "pose_l2", "tok"))
+    result["answered"] = float(answer.clip is not None)
+    if data.lm is not None and item.clip is not None:
+        result["tok"] = teacher.token_accuracy(data.lm, item.reference, item.clip)
     if answer.clip is None:
         return result
     found = answer.seen

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from tdmm_lm import bundle, codec, config, rigs
+from tdmm_lm import bundle, codec, config, formats, rigs
 from tdmm_lm.corpus import caption, labels, prompts, reading, recordings
 from tdmm_lm.corpus.labels import Labels
 from tdmm_lm.corpus.perform import perform
@@ -23,6 +23,7 @@ from tdmm_lm.motion import MotionClip
 from tdmm_lm.observe import run as observing
 
 SHARE = "share"
+FILMS = (".mp4", ".mpg", ".mov", ".avi", ".mkv", ".webm")
 COLUMNS = {
     "family": Column(SHARE, "higher", "all expressions named, in their order, and no other"),
     "level": Column(SHARE, "higher", "how strong the strongest is: slight, clear, strong"),
@@ -47,9 +48,15 @@ KEYS = {"blinks_within_1": "blinks", "speech_within_10": "speech_share"}  # colu
 
 
 class Data(config.Settings):
-    """What is shown. ``source``: performances of the test split, or recordings of $TDMM_DATA that are held out."""
+    """What is shown. ``source``: performances of the test split; recordings of $TDMM_DATA that are held out; or all
+    videos of one face in ``folder``, whose truth is what `observe` measures on the captured geometry.
 
-    source: Literal["performances", "recordings"] = "performances"
+    ``natural``: of videos, the film itself is shown, not the geometry captured from it (T18's second table).
+    """
+
+    source: Literal["performances", "recordings", "videos"] = "performances"
+    folder: str | None = None
+    natural: bool = False
     n: int = Field(500, ge=1)
     words: list[str] | None = None  # of the lexicon; null: all
     question: str = "Describe this motion."
@@ -63,13 +70,19 @@ class Data(config.Settings):
 def items(data: Data, seed: int) -> Iterator[Item]:
     """
     Raises:
-        ValueError: recordings without $TDMM_DATA, an unknown word.
+        ValueError: recordings without $TDMM_DATA, an unknown word, videos without a folder, performances as films.
     """
+    if data.natural and (data.source != "videos" or data.present not in ("sheet", "video")):
+        raise ValueError("data.natural: expected source: videos and present: sheet or video, got others.")
     network = codec.load(data.codec or bundle.path("assets/lm/codec_face")) if data.present == "tokens" else None
     rng = np.random.default_rng(seed)
     for name, cluster, clip, truth in _motions(data, seed):
         question = {"type": "text", "text": data.question}
-        content = [*presenting.parts(clip, data.present, network), question]
+        shown = (
+            presenting.natural(Path(name), data.present) if data.natural
+            else presenting.parts(clip, data.present, network)
+        )
+        content = [*shown, question]
         references = tuple(caption.describe(truth, rng, "full", split="test") for _ in range(3))
         yield Item(
             name, cluster, [{"role": "user", "content": content}], dict(data.options), references[0],
@@ -85,6 +98,9 @@ def _motions(data: Data, seed: int) -> Iterator[tuple[str, str, MotionClip, Labe
             known = labels.of_score(score)
             yield f"performance-{seed * 1_000_003 + i}", known.word or known.family, perform(score), known
         return
+    if data.source == "videos":
+        yield from _films(data)
+        return
     folder = bundle.data()
     if folder is None:
         raise ValueError("data.source: recordings: expected $TDMM_DATA to name the folder of real data, it is unset.")
@@ -93,13 +109,32 @@ def _motions(data: Data, seed: int) -> Iterator[tuple[str, str, MotionClip, Labe
         for sample in read(Path(folder)):
             if sample.split != "test" or found == data.n:
                 continue
-            clip = sample.clips["face"]
-            most = round(data.longest_seconds * clip.fps)
-            if clip.frames > most:
-                clip = MotionClip(clip.values[:most], clip.fps, clip.modality, clip.rig, clip.shape)
+            clip = _cut(sample.clips["face"], data.longest_seconds)
             seen = labels.of_observation(observing.run(clip, rigs.load(clip.rig)))
             found += 1
             yield f"{name}-{sample.id}", sample.speaker or sample.id, clip, seen
+
+
+def _films(data: Data) -> Iterator[tuple[str, str, MotionClip, Labels]]:
+    """Videos in the order of their names; one in which no face is found is left out, and said."""
+    if data.folder is None or not Path(data.folder).is_dir():
+        raise ValueError(f"data.folder: expected a folder of videos, got {data.folder}.")
+    found = 0
+    for path in sorted(Path(data.folder).iterdir()):
+        if path.suffix.lower() not in FILMS or found == data.n:
+            continue
+        try:
+            clip = _cut(formats.read(path), data.longest_seconds)
+        except ValueError as error:
+            print(f"left out: {error}")
+            continue
+        found += 1
+        yield str(path), path.stem, clip, labels.of_observation(observing.run(clip, rigs.load(clip.rig)))
+
+
+def _cut(clip: MotionClip, seconds: float) -> MotionClip:
+    most = round(seconds * clip.fps)
+    return MotionClip(clip.values[:most], clip.fps, clip.modality, clip.rig, clip.shape)
 
 
 def scored(item: Item, answer: Answered, data: Data) -> dict[str, float | None]:
@@ -111,7 +146,7 @@ def scored(item: Item, answer: Answered, data: Data) -> dict[str, float | None]:
     result: dict[str, float | None] = {
         name: float(right[KEYS.get(name, name)]) for name in COLUMNS if KEYS.get(name, name) in right
     }
-    if data.source == "recordings":  # a talker's passing looks are nobody's expression
+    if data.source != "performances":  # a talker's passing looks are nobody's expression
         result |= {"family": None, "level": None, "count": None}
     return result | {
         "side": float(set(read.sides) <= sided) if read.sides else None,
