@@ -85,10 +85,14 @@ def _judges(axes: Any, results: dict[str, Any]) -> bool:
         known = [place for place, value in enumerate(values) if value is not None]
         places = np.array(known) + (number - (len(rows) - 1) / 2) * width
         heights = np.array([values[place] for place in known], float)
-        shade = 0.45 + 0.55 * (number + 1) / len(rows)
+        shade = 1.0 if colour == BLUE else 0.35 + 0.5 * number / len(rows)
         axes.bar(places, heights, width * 0.9, label=label, color=colour, alpha=shade)
-        ends = np.array([intervals[place] or [values[place]] * 2 for place in known], float)
-        axes.errorbar(places, heights, yerr=np.abs(ends.T - heights), fmt="none", ecolor="black", capsize=2, lw=1)
+        sure = [place for place in known if intervals[place]]
+        if sure:
+            ends = np.array([intervals[place] for place in sure], float)
+            tops = np.array([values[place] for place in sure], float)
+            where = np.array(sure) + (number - (len(rows) - 1) / 2) * width
+            axes.errorbar(where, tops, yerr=np.abs(ends.T - tops), fmt="none", ecolor="black", capsize=2, lw=1)
     axes.set(xticks=range(len(names)), xticklabels=names, ylim=(1, 5.2), ylabel="grade, 1 to 5")
     axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, frameon=False)
     return True

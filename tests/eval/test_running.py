@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -240,7 +241,7 @@ def test_pairs_differ_in_one_word():
 def test_judges_beside_people_and_beside_each_other(tmp_path):
     """Two judges that grade by different rules; people agree with the first."""
     def grade_of(text, shift):
-        return 1 + (sum(map(ord, text)) + shift * 7919 * len(text)) % 5
+        return 1 + zlib.crc32(f"{shift} {text}".encode()) % 5
 
     def judging(shift):
         def answer(body):
