@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -95,13 +95,22 @@ def places(
     return np.concatenate([(row[:, triangles] * weights).sum(-2) for row in rows]).astype(np.float32)
 
 
-@lru_cache(maxsize=16)
+_units: "WeakKeyDictionary[Rig, np.ndarray]" = WeakKeyDictionary()  # as long as anybody has the rig
+
+
 def units(rig: Rig) -> Float[np.ndarray, " landmarks"]:
     """Metres that make one unit of displacement at each landmark.
 
     It is the inter-ocular distance; at the lids times a gain, the rig's own blink (without one, its eyes' opening)
     over `BLINK`: a shut eye is shut on every head, however wide it is open and however far its artist shut it.
     """
+    if rig not in _units:
+        _units[rig] = _measured_units(rig)
+        _units[rig].flags.writeable = False  # it is everybody's
+    return _units[rig]
+
+
+def _measured_units(rig: Rig) -> Float[np.ndarray, " landmarks"]:
     middle = [[_INDEX[f"lid_{lid}_{side}_{i}"] for side in ("left", "right") for i in three] for lid, three in _MIDDLE]
     upper, lower = middle
     blinks = [rig.expressions.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight") if name in rig.expressions]
@@ -113,7 +122,6 @@ def units(rig: Rig) -> Float[np.ndarray, " landmarks"]:
     result = np.full(len(landmarks.NAMES), rig.interocular, np.float32)
     if length > BLINK / 4:  # else it does not shut its eyes at all
         result[list(landmarks.region("lids"))] *= length / BLINK
-    result.flags.writeable = False  # it is everybody's
     return result
 
 

@@ -6,7 +6,7 @@ exactly; the previous frame's weights are a weak prior. On FLAME rigs jaw and ey
 
 import copy
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -45,6 +45,9 @@ def basis(rig: Rig) -> Float[np.ndarray, "landmarks 3 expressions"]:
     return np.moveaxis((places[:-1] - places[-1]) / measure.units(rig)[:, None], 0, -1)
 
 
+_measured: "WeakKeyDictionary[Rig, _Shapes]" = WeakKeyDictionary()  # as long as anybody has the rig
+
+
 class Solver:
     """Geometry to clip in chunks: what it remembers between two calls is the last frame's weights.
 
@@ -59,7 +62,9 @@ class Solver:
 
             self._weights: Callable[[Geometry], dict[str, np.ndarray]] = joints.Solver(rig)
         else:
-            self._weights = _Shapes(rig)
+            if rig not in _measured:
+                _measured[rig] = _Shapes(rig)
+            self._weights = _measured[rig].again()
 
     def again(self) -> "Solver":
         """Another on the same rig, at its beginning wherever this one is; from any thread, in microseconds."""
@@ -103,12 +108,7 @@ def _part(geometry: Geometry, start: int, end: int) -> Geometry:
 
 def solve(geometry: Geometry, rig: Rig) -> MotionClip:
     """The clip on ``rig`` (mean identity) whose geometry is nearest; ``head`` turns it, ``neck`` stays 0."""
-    return _measured(rig).again()(geometry)
-
-
-@lru_cache(maxsize=16)
-def _measured(rig: Rig) -> Solver:
-    return Solver(rig)
+    return Solver(rig)(geometry)
 
 
 def residual_mm(geometry: Geometry, clip: MotionClip, rig: Rig) -> tuple[float, float]:
