@@ -224,14 +224,17 @@ def eval_compare(
     typer.echo(verbs.compare(first, second, output, judge=judge))
 
 
-@study_app.command("page", epilog="Example: `tdmm eval study page eval/studies/l2m_user.yaml items.jsonl -o study`")
+@study_app.command(
+    "page", epilog="Example: `tdmm eval study page eval/studies/l2m_user.yaml items.jsonl samples=20 -o study`"
+)
 def eval_study_page(
-    recipe: Path, items: Annotated[Path, typer.Argument(help="JSON lines of items.")], output: Out, seed: Seed = 0
+    recipe: Path, items: Annotated[Path, typer.Argument(help="JSON lines of items.")], output: Out,
+    changes: Changes = None, seed: Seed = 0,
 ) -> None:
     """A blinded page for raters, to be put on any web server or opened as a file."""
     from tdmm_lm.eval import studies
 
-    typer.echo(studies.make(recipe, items, output, seed=seed))
+    typer.echo(studies.make(recipe, items, output, seed=seed, changes=changes or []))
 
 
 @study_app.command("read", epilog="Example: `tdmm eval study read study answers/*.csv`")

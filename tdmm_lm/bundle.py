@@ -24,6 +24,20 @@ def path(name: str) -> Path:
     raise FileNotFoundError(f"bundle: expected {name!r} in the package, found nothing there; reinstall tdmm-lm.")
 
 
+def either(name: str) -> Path:
+    """A folder or file of the user's, else a bundled one of that name.
+
+    Raises:
+        FileNotFoundError: neither is there.
+    """
+    if Path(name).exists():
+        return Path(name)
+    try:
+        return path(name)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name}: expected a path, or the name of something bundled, found neither.") from None
+
+
 def data() -> Path | None:
     """The folder of real data named by ``$TDMM_DATA``, or None where it is unset."""
     named = os.environ.get("TDMM_DATA")

@@ -67,3 +67,9 @@ def test_find_imports_a_file_by_its_name_and_lists_the_known():
     with pytest.raises(ValueError, match=r"motion: expected one of .*face.*, got 'fase'"):
         config.find("motion", "fase")
     assert config.find("motion", "json.decoder").__name__ == "json.decoder"  # a user's own module, dotted
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    (tmp_path / "x.yaml").write_bytes(b"a: \xff\xfe")
+    with pytest.raises(ValueError, match=r"x\.yaml: expected YAML in UTF-8, got other bytes at 3"):
+        config.read(tmp_path / "x.yaml")

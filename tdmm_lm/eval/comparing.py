@@ -39,7 +39,9 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     try:
         made = json.loads(results.read_text())
         rows = {row["id"]: row for row in map(json.loads, samples.read_text().splitlines())}
-        made["columns"], made["judges"], made["suite"]
+        made["columns"], made["judges"], made["suite"], made["model"]
+        for row in rows.values():
+            row["columns"], row["judges"], row["cluster"], row["candidate"], row["reference"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder}: expected results.json and samples.jsonl of a run, got {error!r}.") from None
     return made, rows
@@ -61,7 +63,7 @@ def compare(
     if not shared:
         raise ValueError(f"{second}: expected samples that {first} has too, found none; run both with one seed.")
     clusters = [a[name]["cluster"] for name in shared]
-    columns = _columns(a[shared[0]], b[shared[0]])
+    columns = _columns(one, other, a[shared[0]], b[shared[0]])
     left, right = (
         np.array([[_value(rows[name], column) for column in columns] for name in shared], float) for rows in (a, b)
     )
@@ -78,12 +80,14 @@ def compare(
     return result
 
 
-def _columns(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, ...]]:
-    """("family",) for a column, ("judge1", "expression") for a judge's axis."""
+def _columns(
+    one: dict[str, Any], other: dict[str, Any], a: dict[str, Any], b: dict[str, Any]
+) -> list[tuple[str, ...]]:
+    """("family",) for a column of samples, ("judge1", "expression") for a judge's axis, where both runs have it."""
     names: list[tuple[str, ...]] = [(name,) for name in a["columns"] if name in b["columns"]]
-    for judge, grade in a["judges"].items():
-        if judge in b["judges"]:
-            names += [(judge, axis) for axis in grade["scores"]]
+    for judge, graded in one["judges"].items():
+        if judge in other["judges"]:
+            names += [(judge, axis) for axis in graded["axes"] if axis in other["judges"][judge]["axes"]]
     return names
 
 

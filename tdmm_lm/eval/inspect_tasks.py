@@ -3,15 +3,16 @@
     inspect eval tdmm_lm/eval/inspect_tasks.py@m2l --model openai/gpt-5 -T n=50
 
 Motion goes out as a contact sheet of the rendered head, or as motion tokens to an engine that serves our export
-(``-T present=tokens``); what comes back is scored as in ``tdmm eval run``: motions from tokens or links in the text.
+(``-T present=tokens``); what comes back is scored as in ``tdmm eval run``: motions from tokens, or from links in the
+text, of which the path alone counts: files are fetched from ``-T server=URL``.
 """
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser, ContentImage, ContentText
@@ -19,13 +20,15 @@ from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
 from inspect_ai.solver import TaskState, generate
 
 from tdmm_lm import config
+from tdmm_lm.corpus.asking import patience
 from tdmm_lm.corpus.asking.patience import Failed
 from tdmm_lm.eval import reading_answers
 from tdmm_lm.eval.suites import Answered, Item
 from tdmm_lm.motion import MotionClip
 
-LINK = re.compile(r"https?://[^\s)\"']+/v1/motions/[\w-]+\.npz[^\s)\"']*")
-LARGEST = 32 << 20
+LINK = re.compile(r"/v1/motions/[\w-]+\.npz[^\s)\"']*")
+SERVER = "http://127.0.0.1:8000/v1"  # that motions come from: what a model writes names no other
+SECONDS = 60.0
 
 
 @task
@@ -35,24 +38,24 @@ def m2l(n: int = 50, present: str = "sheet", source: str = "performances", seed:
 
 
 @task
-def l2m(n: int = 50, swaps: int = 0, seed: int = 0) -> Task:
+def l2m(n: int = 50, swaps: int = 0, seed: int = 0, server: str = SERVER) -> Task:
     """Language2Motion."""
-    return made("l2m", {"n": n, "swaps": swaps}, seed)
+    return made("l2m", {"n": n, "swaps": swaps}, seed, server)
 
 
 @task
-def robustness(n: int = 10, seed: int = 0) -> Task:
+def robustness(n: int = 10, seed: int = 0, server: str = SERVER) -> Task:
     """Paraphrases, swaps, left and right, lengths, several actions."""
-    return made("robustness", {"n": n}, seed)
+    return made("robustness", {"n": n}, seed, server)
 
 
 @task
-def retrieval(n: int = 64, seed: int = 0) -> Task:
+def retrieval(n: int = 64, seed: int = 0, server: str = SERVER) -> Task:
     """Only whether motions come: the figures of sets are those of ``tdmm eval run``."""
-    return made("retrieval", {"n": n}, seed)
+    return made("retrieval", {"n": n}, seed, server)
 
 
-def made(name: str, section: dict[str, Any], seed: int) -> Task:
+def made(name: str, section: dict[str, Any], seed: int, server: str = SERVER) -> Task:
     """A suite as a task: its items, one generation each, its columns that every sample has."""
     suite = config.find("eval.suites", name)
     data = config.check(suite.Data, section, "data")
@@ -63,7 +66,7 @@ def made(name: str, section: dict[str, Any], seed: int) -> Task:
         Sample(input=messages(item), target=item.reference, id=item.id, metadata={"cluster": item.cluster})
         for item in items
     ]
-    scored = _scorer({item.id: item for item in items}, suite, data, columns)
+    scored = _scorer({item.id: item for item in items}, suite, data, columns, server)
     return Task(dataset=MemoryDataset(samples, name=f"tdmm-{name}"), solver=generate(), scorer=scored)
 
 
@@ -90,14 +93,14 @@ def messages(item: Item) -> list[ChatMessage]:
     return result
 
 
-def _scorer(items: dict[str, Item], suite: Any, data: Any, columns: Sequence[str]) -> Scorer:
+def _scorer(items: dict[str, Item], suite: Any, data: Any, columns: Sequence[str], server: str) -> Scorer:
     @scorer(metrics={"*": [mean(), stderr()]}, name=f"tdmm_{data.__class__.__module__.rsplit('.', 1)[-1]}")
     def scored() -> Scorer:
         async def score(state: TaskState, target: Target) -> Score:
             item = items[str(state.sample_id)]
             text = state.output.completion
             try:
-                clip = await _motion(text)
+                clip = await asyncio.to_thread(_motion, text, server)
                 answer = Answered("" if clip else text, clip, "" if text.strip() else "empty")
             except Failed as failure:
                 answer = Answered(fault=failure.reason)
@@ -112,17 +115,15 @@ def _scorer(items: dict[str, Item], suite: Any, data: Any, columns: Sequence[str
     return scored()
 
 
-async def _motion(text: str) -> MotionClip | None:
-    """The motion that a text links to, or holds as tokens."""
+def _motion(text: str, server: str) -> MotionClip | None:
+    """The motion that a text links to, or holds as tokens.
+
+    Raises:
+        Failed: it did not come, or is none.
+    """
     link = LINK.search(text)
     if link is None:
         return reading_answers.of_tokens(text)
-    async with httpx.AsyncClient(timeout=60) as client:
-        try:
-            reply = await client.get(link.group(0))
-            reply.raise_for_status()
-        except httpx.HTTPError as error:
-            raise Failed("no_motion_file", f"{urlsplit(link.group(0)).path}: {type(error).__name__}") from None
-    if len(reply.content) > LARGEST:
-        raise Failed("too_large", f"more than {LARGEST >> 20} MB")
-    return reading_answers.of_file(reply.content)
+    home = urlsplit(server)
+    with patience.client(f"{home.scheme}://{home.netloc}", None, SECONDS) as client:
+        return reading_answers.of_file(patience.once(client, "GET", link.group(0), seconds=SECONDS, hopeless=()).body)

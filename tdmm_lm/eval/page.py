@@ -1,6 +1,8 @@
 """``report.html``: a run's tables and pictures, and the best and the worst clips playing beside what was said."""
 
+import hashlib
 import html
+import math
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ def write(run: Run, results: dict[str, Any], pictures: list[str], out: Path) -> 
         for sample, _ in chosen:
             clip = sample.answer.clip or sample.item.clip
             path = out / "media" / f"{_file(sample)}.mp4"
-            if clip is not None and clip.modality == "face" and not path.is_file():
+            if clip is not None and not path.is_file():
                 with replacing(path) as beside:
                     presenting.film(clip, beside)
     parts = [
@@ -57,11 +59,15 @@ def write(run: Run, results: dict[str, Any], pictures: list[str], out: Path) -> 
 
 
 def worth(sample: Sample, run: Run) -> float:
-    """How good a sample is, 0..1: the mean of its shares where they are asked for, and of its grades."""
-    found = [
-        value for name, value in sample.columns.items()
-        if value is not None and run.suite.COLUMNS[name].unit == "share"
-    ]
+    """How good a sample is: the mean of its grades and of the shares of which more is better, 0..1; in a suite without
+    either, its first column, negative where less is better."""
+    columns = run.suite.COLUMNS
+    shares = [name for name, column in columns.items() if column.unit == "share" and column.better == "higher"]
+    first = next(iter(columns))
+    if not shares and not run.judges:
+        value = sample.columns[first]
+        return -math.inf if value is None else -value if columns[first].better == "lower" else value
+    found = [value for name in shares if (value := sample.columns[name]) is not None]
     found += [(score - 1) / 4 for grade in sample.grades.values() for score in grade.scores.values()]
     return float(np.mean(found)) if found else 0.0
 
@@ -73,14 +79,16 @@ def _ends(run: Run) -> list[tuple[str, list[tuple[Sample, float]]]]:
 
 
 def _file(sample: Sample) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in sample.item.id)[:80]
+    plain = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in sample.item.id)
+    return f"{plain[:60]}-{hashlib.sha256(sample.item.id.encode()).hexdigest()[:8]}"  # ids may differ in other letters
 
 
 def _card(sample: Sample, value: float, out: Path) -> str:
     film = out / "media" / f"{_file(sample)}.mp4"
     source = f"<video src='media/{film.name}' controls loop muted autoplay playsinline></video>"
     video = source if film.is_file() else ""
-    said = sample.answer.text or sample.candidate or f"({sample.answer.fault or 'nothing'})"
+    came = "a motion" if sample.answer.clip is not None else sample.answer.fault or "nothing"
+    said = sample.answer.text or sample.candidate or f"({came})"
     right = ", ".join(f"{name} {value:g}" for name, value in sample.columns.items() if value is not None)
     grades = "".join(
         f"<p class=small>{_safe(judge)}: " + (
@@ -89,7 +97,7 @@ def _card(sample: Sample, value: float, out: Path) -> str:
         for judge, grade in sample.grades.items()
     )
     return (
-        f"<div class=clip>{video}<p><b>{value:.2f}</b> {_safe(sample.item.id)}</p>"
+        f"<div class=clip>{video}<p><b>{abs(value):.2f}</b> {_safe(sample.item.id)}</p>"
         f"<p><b>asked or true:</b> {_safe(sample.item.reference)}</p><p><b>came:</b> {_safe(said)}</p>"
         f"{grades}<p class=small>{_safe(right)}</p></div>"
     )

@@ -46,8 +46,8 @@ def parts(clip: MotionClip, way: Way, network: codec.Codec | None = None) -> lis
     return [{"type": "video_url", "video_url": {"url": f"data:video/mp4;base64,{data}"}}]
 
 
-def natural(path: Path, way: Way) -> list[dict[str, Any]]:
-    """The same of a film as it is: eight frames of it, or all of it as the file has it.
+def natural(path: Path, way: Way, seconds: float | None = None) -> list[dict[str, Any]]:
+    """The same of a film as it is: eight frames of its first ``seconds``, or all of it as the file has it.
 
     Raises:
         ValueError: a video without frames.
@@ -55,7 +55,7 @@ def natural(path: Path, way: Way) -> list[dict[str, Any]]:
     if way == "video":
         media = f"video/{path.suffix.lower().lstrip('.')}"
         return [{"type": "video_url", "video_url": {"url": _url(path.read_bytes(), media)}}]
-    _, frames = watching.stills(path, 0.0, None, FRAMES)
+    _, frames = watching.stills(path, 0.0, seconds, FRAMES)
     return [{"type": "image_url", "image_url": {"url": watching.data_url(frame, SIDE)}} for frame in frames]
 
 
@@ -78,10 +78,13 @@ def sheet(clip: MotionClip) -> bytes:
 
 
 def film(clip: MotionClip, path: Path, *, size: int = VIDEO_SIZE) -> None:
-    """An mp4 of the rendered rig."""
-    from tdmm_lm.render import mesh
+    """An mp4 of the rendered head, or of a body as its skeleton."""
+    from tdmm_lm.render import mesh, skeleton
 
-    mesh.write(clip, path, rigs.load(clip.rig), size=(size, size))
+    if clip.modality == "body":
+        skeleton.write(clip, path, size=(size, size))
+    else:
+        mesh.write(clip, path, rigs.load(clip.rig), size=(size, size))
 
 
 def _url(data: bytes, media: str) -> str:

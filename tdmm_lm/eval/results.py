@@ -46,15 +46,17 @@ def made(run: Run) -> dict[str, Any]:
         column = run.suite.COLUMNS[name]
         if column.unit == SHARE:  # an interval that stays in 0..1 and has a width where all are right
             found = statistics.share(table[:, place], clusters)
-        columns[name] = _figure(found) | _told(column)
+        columns[name] = _figure(found, 0.0) | _told(column)  # all of them count, or measure a size
     sets = run.suite.sets([one.item for one in samples], [one.answer for one in samples], run.data)
     for name, function in sets.items():
-        method = run.suite.SETS[name].spread
-        found = statistics.statistic(function, len(samples), clusters, method=method, **options)
         column = run.suite.SETS[name]
+        if column.unit == SHARE and function.shares is not None:
+            found = statistics.share(function.shares, clusters)
+        else:
+            found = statistics.statistic(function, len(samples), clusters, method=column.spread, **options)
         bounds = (0.0, 1.0) if column.unit == SHARE else (-np.inf, np.inf)
         columns[name] = _figure(found, *bounds) | _told(column) | {"n": function.n}
-    people = _people(run.settings.people, samples)
+    people, counted = _people(run.settings.people, samples)
     judges = {name: _judge(run, name, clusters, people, options) for name in run.judges}
     return {
         "schema": SCHEMA, "suite": run.settings.suite, "version": __version__, "model": run.model,
@@ -65,7 +67,7 @@ def made(run: Run) -> dict[str, Any]:
         "n": len(samples), "clusters": len(set(clusters)), "seed": run.settings.seed,
         "columns": columns, "judges": judges, "agreement": _among(run, clusters, options),
         "faults": dict(sorted(Counter(one.answer.fault for one in samples if one.answer.fault).items())),
-        "duplicated": list(run.duplicated),
+        "duplicated": list(run.duplicated), "people": counted,
         "tokens": {
             "in": sum(one.answer.tokens_in for one in samples), "out": sum(one.answer.tokens_out for one in samples),
         },
@@ -139,24 +141,27 @@ def _judge(
     grades = [one.grades[name] for one in samples]
     axes, bias = {}, {}
     worth: dict[str, dict[str, Any]] = {}
+    validations: dict[str, dict[str, Estimate]] = {}
     for axis in prompt.axes:
         given = scores(samples, name, axis)
         found = statistics.mean(given, clusters, **options)
         axes[axis] = _figure(found, judging.LOW, judging.HIGH) | {"unit": "1 to 5", "better": "higher"}
         bias[axis] = _figure(agreement.length_bias(given, [one.candidate for one in samples], clusters, **options))
         if axis in people:
-            against = agreement.with_people(given, people[axis], clusters, **options)
-            worth[axis] = {key: _figure(one) for key, one in against.items()} | {
-                "banner": agreement.validated(against["kappa"]).banner,
-            }
-    banners = [one["banner"] for one in worth.values()] if worth else [agreement.validated(None).banner]
+            against = validations[axis] = agreement.with_people(given, people[axis], clusters, **options)
+            worth[axis] = {key: _figure(one) for key, one in against.items()}
+    banners = [agreement.validated(None).banner]
+    if validations:  # every axis stands for itself
+        told = {axis: agreement.validated(validations.get(axis, {}).get("kappa")).banner for axis in prompt.axes}
+        named = f"{agreement.BANNER} on "
+        banners = [text.replace(agreement.BANNER, named + axis) for axis, text in told.items() if text]
     faults = Counter(grade.fault for grade in grades if grade.fault)
     asked_again = Counter(fault for grade in grades for fault in grade.faults)
     return {
         "model": next((grade.model for grade in grades if grade.model), settings.endpoint.model),
         "prompt": prompt.name, "prompt_version": prompt.version, "prompt_sha256": prompt.sha256,
         "options": settings.endpoint.options, "sees": settings.sees, "axes": axes, "length_bias": bias,
-        "with_people": worth, "banner": "; ".join(sorted({banner for banner in banners if banner})),
+        "with_people": worth, "banner": "; ".join(banners),
         "graded": sum(1 for grade in grades if grade.scores), "faults": dict(sorted(faults.items())),
         "invalid_answers": dict(sorted(asked_again.items())),
         "injections": sum(grade.injected for grade in grades),
@@ -179,24 +184,42 @@ def _among(run: Run, clusters: list[str], options: dict[str, Any]) -> dict[str, 
     return result
 
 
-def _people(path: str | None, samples: Sequence[Sample]) -> dict[str, Float[np.ndarray, "samples raters"]]:
-    """By axis what people gave, a column a rater."""
+def _people(
+    path: str | None, samples: Sequence[Sample]
+) -> tuple[dict[str, Float[np.ndarray, "samples raters"]], dict[str, int]]:
+    """By axis what people gave, a column a rater; how many ratings were used, and how many were of other samples.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: other columns, a score that is no grade, or two by one rater of one thing.
+    """
     if path is None:
-        return {}
-    with open(path, newline="") as file:
+        return {}, {}
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: expected people's grades (CSV: {', '.join(PEOPLE)}), found none.")
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.DictReader(file)
         if reader.fieldnames is None or not set(PEOPLE) <= set(reader.fieldnames):
             raise ValueError(f"{path}: expected the columns {', '.join(PEOPLE)}, got {reader.fieldnames}.")
         given = list(reader)
     places = {one.item.id: place for place, one in enumerate(samples)}
-    raters = sorted({row["rater"] for row in given})
+    raters = sorted({str(row["rater"]) for row in given})
     found: dict[str, Float[np.ndarray, "samples raters"]] = {}
+    used = 0
     for number, row in enumerate(given, 2):
+        where = f"{path}: line {number}"
         try:
             score = float(row["score"])
         except (ValueError, TypeError):
-            raise ValueError(f"{path}: line {number}: score: expected a number, got {row['score']!r}.") from None
-        if row["id"] in places:
-            table = found.setdefault(row["axis"], np.full((len(samples), len(raters)), np.nan))
-            table[places[row["id"]], raters.index(row["rater"])] = score
-    return found
+            raise ValueError(f"{where}: score: expected a number, got {row['score']!r}.") from None
+        if not judging.LOW <= score <= judging.HIGH:
+            raise ValueError(f"{where}: score: expected {judging.LOW} to {judging.HIGH}, got {row['score']!r}.")
+        if row["id"] not in places:
+            continue
+        table = found.setdefault(row["axis"], np.full((len(samples), len(raters)), np.nan))
+        place = places[row["id"]], raters.index(str(row["rater"]))
+        if np.isfinite(table[place]):
+            raise ValueError(f"{where}: expected one grade a rater, sample and axis, got a second.")
+        table[place] = score
+        used += 1
+    return found, {"raters": len(raters), "ratings": used, "of_other_samples": len(given) - used}

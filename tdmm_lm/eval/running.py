@@ -26,7 +26,7 @@ from tdmm_lm.corpus.asking.answers import Answers
 from tdmm_lm.corpus.asking.budget import Purse, Spent
 from tdmm_lm.corpus.asking.endpoint import Answer, Endpoint
 from tdmm_lm.corpus.asking.patience import Failed
-from tdmm_lm.eval import judging, presenting, reading_answers
+from tdmm_lm.eval import judging, presenting, reading_answers, suites
 from tdmm_lm.eval.judging import Grade, Judge
 from tdmm_lm.eval.suites import Answered, Item
 from tdmm_lm.files import replacing
@@ -125,6 +125,10 @@ def load(
 def suite_of(settings: Settings) -> tuple[ModuleType, Any]:
     """The suite's file and its checked data section."""
     suite = config.find("eval.suites", settings.suite)
+    missing = [name for name in suites.NAMES if name not in vars(suite)]
+    if missing:
+        wanted = ", ".join(suites.NAMES)
+        raise ValueError(f"suite: expected a module with {wanted}, {settings.suite} lacks {missing[0]}.")
     return suite, config.check(suite.Data, settings.data, "data")
 
 
@@ -175,19 +179,22 @@ def estimate(settings: Settings, limit: int | None = None) -> str:
     """What a run would ask and cost, in words: typical, and at most."""
     suite, data = suite_of(settings)
     items, _ = taken(suite, data, settings.seed, limit)
+    if suite.local(items[0], data) is not None:
+        return f"{settings.suite}: {len(items)} samples are computed here; nobody is asked."
     lines, typical, most = [], 0.0, 0.0
     texts = [sum(_size(message["content"], item) for message in item.messages) for item in items]
     graded = [(judge.name, judge.endpoint, judging.load(judge.prompt)) for judge in settings.judges]
-    asked = [("model", settings.endpoint, sum(texts))]
+    asked = [("model", settings.endpoint, sum(texts), 1)]
     for name, endpoint, prompt in graded:
         frame = len(prompt.system) + len(prompt.question)
         words = sum(2 * len(item.reference) + frame for item in items)
-        asked.append((name, endpoint, words // BYTES_A_TOKEN))
-    for name, endpoint, tokens in asked:
+        asks = next(judge.asks for judge in settings.judges if judge.name == name)
+        asked.append((name, endpoint, words // BYTES_A_TOKEN, asks))
+    for name, endpoint, tokens, asks in asked:
         replies = len(items) * endpoint.longest
         low = tokens * endpoint.dollars_per_million_in + replies / 4 * endpoint.dollars_per_million_out
         high = tokens * BYTES_A_TOKEN * endpoint.dollars_per_million_in + replies * endpoint.dollars_per_million_out
-        typical, most = typical + low / 1e6, most + high / 1e6
+        typical, most = typical + low / 1e6, most + asks * high / 1e6
         lines.append(
             f"{name} ({endpoint.url}): {len(items)} requests, about {tokens:,} tokens in, {replies:,} out at most"
         )
@@ -240,7 +247,7 @@ def run(
 def _resolved(settings: Settings, out: Path, *, offline: bool) -> Settings:
     """With the models' names, and kept in ``out``: a folder holds one run."""
     path = out / SETTINGS
-    kept = config.check(Settings, json.loads(path.read_text()), str(path)) if path.is_file() else None
+    kept = config.check(Settings, config.read(path), str(path)) if path.is_file() else None  # YAML reads JSON
     if offline and kept is None:
         raise ValueError(f"{out}: expected the answers of a run for --offline, found none.")
     if kept is not None:

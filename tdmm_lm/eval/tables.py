@@ -72,6 +72,8 @@ def counts(results: dict[str, Any]) -> list[str]:
         lines.append("Not answered: " + _listed(results["faults"]) + ".")
     if results["duplicated"]:
         lines.append(f"Ids that came twice and were asked once: {len(results['duplicated'])}.")
+    if results["people"]:
+        lines.append("People: " + _listed(results["people"]) + ".")
     for name, judge in results["judges"].items():
         told = [f"{name} graded {judge['graded']} of {results['n']}"]
         if judge["faults"]:
@@ -141,4 +143,5 @@ def _cell(figure: dict[str, Any] | None, place: int | None) -> str:
 
 
 def _tex(text: str) -> str:
-    return text.translate({ord(letter): f"\\{letter}" for letter in "&%$#_{}"})
+    words = {"\\": "textbackslash{}", "~": "textasciitilde{}", "^": "textasciicircum{}"}
+    return text.translate({ord(letter): f"\\{words.get(letter, letter)}" for letter in "&%$#_{}\\~^"})

@@ -5,7 +5,6 @@ makes it high where neighbouring frames are alike: read it beside what a model s
 """
 
 from functools import cache
-from pathlib import Path
 
 import torch
 
@@ -16,7 +15,7 @@ from tdmm_lm.motion import MotionClip
 
 @cache
 def _loaded(folder: str) -> tuple[generate.LM, codec.Codec]:
-    lm = generate.load(folder if Path(folder).is_dir() else bundle.path(folder))
+    lm = generate.load(bundle.either(folder))
     return lm, lm.codec()
 
 

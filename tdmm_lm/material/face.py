@@ -29,6 +29,7 @@ from tdmm_lm.geometry.measure import FEATURES, features, from_features
 from tdmm_lm.geometry.reading import read
 from tdmm_lm.material import Rows
 from tdmm_lm.motion import MotionClip, face
+from tdmm_lm.observe import FAMILIES
 from tdmm_lm.observe import run as observing
 from tdmm_lm.report import figure
 from tdmm_lm.rigs.flame import FlameRig
@@ -108,6 +109,9 @@ def _clips(source: str, data: Data, split: str, seed: int) -> Iterator[MotionCli
         first, held_out = seed * 1_000_003 + (500_000 if split == "dev" else 0), split == "test"
         yield from (perform(prompts.sample(first + i, split="test" if held_out else "train")) for i in range(count))
     elif source == "rare":
+        unknown = set(data.rare_families) - set(FAMILIES)
+        if unknown or not data.rare_families:
+            raise ValueError(f"data.rare_families: expected families such as wink, got {sorted(unknown) or 'none'}.")
         first, count = {"train": (0, data.rare), "dev": (500_000, 32), "test": (700_000, data.test_posed)}[split]
         words = [word for family in data.rare_families for word in lexicon().of_family(family)]
         kept = "test" if split == "test" else "train"

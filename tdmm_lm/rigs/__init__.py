@@ -15,6 +15,8 @@ from torch import Tensor
 
 from tdmm_lm import config
 
+BUNDLED = ("head", "ict")  # come with the package, or with $TDMM_DATA: what a file from outside may name
+
 
 @dataclass(frozen=True)
 class Embedding:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from tdmm_lm.serve.server import Server
 
 FORMATS = {"face": ("npz", "glb", "csv", "mp4"), "body": ("npz", "glb", "bvh", "mp4")}
-BUNDLED = ("head", "ict")  # rigs that come with the package
 MEDIA = {
     "npz": "application/octet-stream", "glb": "model/gltf-binary", "csv": "text/csv", "bvh": "text/plain",
     "mp4": "video/mp4",
@@ -91,7 +90,7 @@ def rig_source(server: "Server", name: str, param: str = "rig") -> str:
         ApiError: 400 for any other.
     """
     known = {**{Path(one).name: one for one in server.settings.rigs}, **{one: one for one in server.settings.rigs}}
-    known |= {one: one for one in BUNDLED}
+    known |= {one: one for one in rigs.BUNDLED}
     if name not in known:
         shown = ", ".join(sorted({Path(one).name for one in known}))
         raise ApiError(400, f"{param}: expected one of {shown}, got {name[:80]!r}.", param=param, code="unknown_rig")

@@ -30,8 +30,6 @@ from tdmm_lm.serve.settings import Settings
 from tdmm_lm.serve.store import Motion, Store
 from tdmm_lm.serve.workers import Workers
 
-BUNDLED = ("head", "ict")  # rigs that files may name though no motion is performed on them here
-
 
 @dataclass
 class Server:
@@ -107,8 +105,8 @@ class Server:
         """The rig that a file drives: a bundled one or one that this server offers; no path comes from a file."""
         if name in self.decoder.rigs:
             return self.decoder.rigs[name]
-        if name not in BUNDLED:
-            known = ", ".join({*BUNDLED, *self.decoder.rigs})
+        if name not in rigs.BUNDLED:
+            known = ", ".join({*rigs.BUNDLED, *self.decoder.rigs})
             raise ValueError(f"rig: expected one of {known}, the file drives {name[:80]!r}.")
         if name not in self._others:
             self._others[name] = rigs.load(name)

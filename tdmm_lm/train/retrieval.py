@@ -58,8 +58,8 @@ def main(settings: Settings, output: Path) -> None:
     """Leave ``output/encoder`` with its report."""
     began = time.monotonic()
     torch.manual_seed(settings.seed)
-    tokenizer = AutoTokenizer.from_pretrained(bundle.path(settings.tokenizer))
-    encoder = retrieval.new(codec.load(bundle.path(settings.codec)), tokenizer, **settings.model)
+    tokenizer = AutoTokenizer.from_pretrained(bundle.either(settings.tokenizer))
+    encoder = retrieval.new(codec.load(bundle.either(settings.codec)), tokenizer, **settings.model)
     output.mkdir(parents=True, exist_ok=True)
     known, parts = _examples(settings, encoder, output / "examples.safetensors", "train", settings.performances)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)

@@ -1,12 +1,16 @@
 """A suite from the first question to the report, against hand-made endpoints that see with the instruments' eyes."""
 
 import base64
+import io
+import itertools
 import json
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -17,7 +21,7 @@ import pytest
 from tdmm_lm import config, verbs
 from tdmm_lm.corpus import caption, labels, prompts
 from tdmm_lm.corpus.perform import perform
-from tdmm_lm.eval import comparing, running
+from tdmm_lm.eval import comparing, running, suites
 from tdmm_lm.eval.suites import l2m
 from tdmm_lm.formats import npz
 from tdmm_lm.observe import run as observing
@@ -220,6 +224,78 @@ def test_motion_tokens_of_an_engine_are_decoded_and_measured(tmp_path):
     assert 0 <= figures["swap_followed"](np.arange(8)) <= 1
 
 
+def performed(values, *, modality="face", rig="head", fps=25.0):
+    """The bytes of an npz as a stranger may write it."""
+    buffer = io.BytesIO()
+    np.savez(
+        buffer, format_version=np.int64(npz.FORMAT_VERSION), values=values, fps=np.float64(fps),
+        modality=np.str_(modality), rig=np.str_(rig), shape=np.zeros(0, np.float32),
+    )
+    return buffer.getvalue()
+
+
+GOOD = np.zeros((50, 70), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (performed(GOOD), ""),
+        (b"", "broken_motion"),
+        (b"PK\x03\x04 cut", "broken_motion"),
+        (performed(GOOD)[:-40], "broken_motion"),
+        (performed(np.full((5, 70), np.nan, np.float32)), "broken_motion"),
+        (performed(GOOD[:, :9]), "broken_motion"),
+        (performed(GOOD, fps=0.0), "broken_motion"),
+        (performed(GOOD, modality="body", rig="skeleton"), "strange_rig"),
+        (performed(GOOD, rig="antigravity.x"), "strange_rig"),  # a dotted name would be imported
+        (performed(GOOD, rig="/etc"), "strange_rig"),
+        (performed(np.zeros((2000, 70), np.float32)), "too_long"),
+        (404, "http_404"),
+    ],
+)
+def test_a_motion_of_a_stranger(tmp_path, data, fault):
+    """One that is no face of ours, or is gone, is one sample's fault; the run ends with its report."""
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            link = "http://somewhere.else/v1/motions/motion-1.npz"  # of which the path alone counts
+            motion = {"id": "motion-1", "codes": None, "files": [{"format": "npz", "url": link}]}
+            message = {"role": "assistant", "content": "", "motion": motion}
+            self.reply(200, json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode())
+
+        def do_GET(self):
+            self.reply(*((data, b"gone") if isinstance(data, int) else (200, data)))
+
+        def reply(self, status, body):
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        told, _ = verbs.evaluate(
+            SUITES / "l2m.yaml", tmp_path, ["data.n=2", "data.swaps=0", "endpoint.patience={tries: 1, seconds: 5}"],
+            endpoint=f"{url}#fake",
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["faults"] == ({fault: 2} if fault else {})
+    assert results["columns"]["answered"]["value"] == (0 if fault else 1)
+    assert (f"Not answered: 2 {fault}" in told) if fault else ("Not answered" not in told)
+    assert (tmp_path / "report.html").is_file()
+
+
 def test_broken_tokens_are_a_fault(tmp_path):
     with serving(lambda body: "<|face|><|face_0_001|>") as chat:
         made = running.run(suite("l2m", "data.n=2", "data.swaps=0", url=chat.url), tmp_path)
@@ -261,8 +337,9 @@ def test_judges_beside_people_and_beside_each_other(tmp_path):
         rows = [json.loads(line) for line in (tmp_path / "o" / "samples.jsonl").read_text().splitlines()]
         lines = ["id,axis,rater,score"]
         for row in rows:
-            for rater in ("ann", "bob"):
-                lines.append(f"{row['id']},expression,{rater},{row['judges']['judge1']['scores']['expression']}")
+            for axis, rater in itertools.product(("expression", "motion", "intensity"), ("ann", "bob")):
+                lines.append(f"{row['id']},{axis},{rater},{row['judges']['judge1']['scores'][axis]}")
+        lines.append("somebody-else,motion,ann,3")
         (tmp_path / "people.csv").write_text("\n".join(lines) + "\n")
         asked = len(one.asked)
         told, _ = verbs.evaluate(
@@ -273,16 +350,37 @@ def test_judges_beside_people_and_beside_each_other(tmp_path):
     good, bad = results["judges"]["judge1"], results["judges"]["judge2"]
     assert good["with_people"]["expression"]["kappa"]["value"] == 1
     assert good["banner"] == ""
+    assert results["people"] == {"raters": 2, "ratings": 180, "of_other_samples": 1}
+    assert "People: 2 raters, 180 ratings, 1 of_other_samples" in told
     assert bad["with_people"]["expression"]["kappa"]["value"] < 0.5
     assert "judge not validated" in bad["banner"]
     assert "judge2: judge not validated" in told
     assert results["agreement"]["expression"]["judges"] == ["judge1", "judge2"]
     assert abs(results["agreement"]["expression"]["alpha_ordinal"]["value"]) < 0.5
     assert (tmp_path / "o" / "figs" / "agreement.png").is_file()
-    (tmp_path / "people.csv").write_text("id,axis,rater,score\nx,expression,ann,good\n")
-    with pytest.raises(ValueError, match=r"people\.csv: line 2: score: expected a number, got 'good'"):
+    some = "\n".join([lines[0], *(line for line in lines[1:] if "expression" in line)])
+    for text, line in (
+        ("id,axis,rater,score\nx,expression,ann,good\n", r"people\.csv: line 2: score: expected a number, got 'good'"),
+        ("id,axis,rater,score\nx,expression,ann,nan\n", r"line 2: score: expected 1 to 5, got 'nan'"),
+        ("id,axis,rater,score\nx,expression,ann,9\n", r"line 2: score: expected 1 to 5, got '9'"),
+        (f"{lines[0]}\n{lines[1]}\n{lines[1]}\n", r"line 3: expected one grade a rater, sample and axis"),
+        ("", r"expected the columns id, axis, rater, score, got None"),
+        ("\x00\xff" * 9, r"expected the columns id, axis, rater, score"),
+        (some, None),
+    ):
+        (tmp_path / "people.csv").write_text(text)
+        again = [*changes, f"people={tmp_path / 'people.csv'}"]
+        if line is not None:
+            with pytest.raises(ValueError, match=line):
+                verbs.evaluate(SUITES / "m2l.yaml", tmp_path / "o", again, **arguments, offline=True)
+            continue
+        verbs.evaluate(SUITES / "m2l.yaml", tmp_path / "o", again, **arguments, offline=True)
+        found = json.loads((tmp_path / "o" / "results.json").read_text())["judges"]["judge1"]["banner"]
+        assert "expression" not in found  # one axis was checked, the others were not
+        assert found.count("judge not validated") == 2
+    with pytest.raises(FileNotFoundError, match=r"none\.csv: expected people's grades"):
         verbs.evaluate(
-            SUITES / "m2l.yaml", tmp_path / "o", [*changes, f"people={tmp_path / 'people.csv'}"], **arguments,
+            SUITES / "m2l.yaml", tmp_path / "o", [*changes, f"people={tmp_path / 'none.csv'}"], **arguments,
             offline=True,
         )
 
@@ -299,6 +397,16 @@ def test_two_runs_side_by_side(described, tmp_path):
     assert "\\toprule" in (tmp_path / "ab" / "table.tex").read_text()
     with pytest.raises(FileNotFoundError, match="expected a finished run"):
         comparing.compare(out, tmp_path)
+    rows = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
+    rows[0]["judges"]["judge1"] |= {"scores": {}, "fault": "prose"}
+    shutil.copytree(out, tmp_path / "c")
+    (tmp_path / "c" / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = comparing.compare(out, tmp_path / "c")["columns"]
+    assert found["judge1.motion"]["difference"]["n"] == 7  # a grade that is missing takes its own sample away alone
+    for text in ("", "{", "[]\n", '{"id": "x"}\n'):
+        (tmp_path / "c" / "samples.jsonl").write_text(text)
+        with pytest.raises(ValueError, match=r"expected (results\.json and samples|samples that)"):
+            comparing.compare(out, tmp_path / "c")
 
 
 @pytest.mark.slow
@@ -340,8 +448,14 @@ def test_killed_five_times_and_resumed_it_pays_for_nothing_twice(tmp_path):
     assert found["killed"][1] <= 48 + 2 * 5
 
 
+def test_a_module_that_is_no_suite():
+    settings = suite("m2l", url="http://x/v1").model_copy(update={"suite": "os.path"})
+    with pytest.raises(ValueError, match=r"suite: expected a module with Data, .* os\.path lacks Data"):
+        running.suite_of(settings)
+
+
 def test_every_suite_reads_and_keeps_the_contract():
-    names = ("Data", "COLUMNS", "SETS", "items", "scored", "sets", "candidate", "told", "local", "vectors")
+    names = suites.NAMES
     for name in config.known("eval.suites"):
         kind = config.find("eval.suites", name)
         assert all(one in vars(kind) for one in names), name

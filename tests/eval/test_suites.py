@@ -132,6 +132,7 @@ def test_robustness_probes():
     assert right.truth.gesture.endswith("right")
     read = [caption.parse(item.reference) for item in (left, right)]
     assert [one.gesture for one in read] == [left.truth.gesture, right.truth.gesture]
+    assert set(robustness.scored(items[0], Answered(), data)) == set(robustness.COLUMNS)
     nothing = robustness.sets(items, [Answered()] * len(items), data)
     shares = {name: value(np.arange(len(items))) for name, value in nothing.items()}
     assert shares == dict.fromkeys(robustness.KINDS, 0.0)
@@ -158,6 +159,22 @@ def test_a_summary_is_of_the_motion():
     still = MotionClip(np.repeat(clip.values[:1], 50, 0), clip.fps, "face", "head")
     assert np.abs(summaries.of(still)[34:]).max() < 1e-5  # nothing deviates
     assert np.abs(summaries.of(clip) - summaries.of(other)).max() > 0.01
+
+
+def test_the_best_clips_are_the_best():
+    from types import SimpleNamespace
+
+    from tdmm_lm.eval import page
+    from tdmm_lm.eval.suites import body
+
+    def sample(suite, **columns):
+        return SimpleNamespace(columns=dict.fromkeys(suite.COLUMNS) | columns, grades={})
+
+    bodies, talks = (SimpleNamespace(suite=suite, judges={}) for suite in (body, m2l))
+    near, far = sample(body, mpjpe_mm=20.0, foot_skate=0.0), sample(body, mpjpe_mm=90.0, foot_skate=0.9)
+    assert page.worth(near, bodies) > page.worth(far, bodies) > page.worth(sample(body), bodies)
+    right, wrong = sample(m2l, family=1.0, contradictions=0.0), sample(m2l, family=0.0, contradictions=3.0)
+    assert (page.worth(right, talks), page.worth(wrong, talks)) == (1, 0)
 
 
 def test_tables_say_which_is_best():
@@ -268,7 +285,19 @@ def test_bodies_by_humanml3ds_protocol(tmp_path):
         assert 0 < found["pa_mpjpe_mm"] < found["mpjpe_mm"] < 250
         exact = body.scored(item, Answered("", item.clip, tokens_in=1), data)
         assert (exact["mpjpe_mm"], exact["acceleration_error"]) == (0, 0)
+        assert exact["penetration_mm"] == pytest.approx(0, abs=0.1)
+        values = item.clip.values.copy()
+        values[:, 1] -= 0.1  # ten centimetres into the ground
+        sunk = MotionClip(values, item.clip.fps, "body", item.clip.rig, item.clip.shape)
+        assert body.scored(item, Answered("", sunk, tokens_in=1), data)["penetration_mm"] > 50
         assert exact["jitter"] == exact["jitter_real"]
+
+
+def test_an_encoder_that_is_not_there_is_said_before_anybody_is_asked():
+    from tdmm_lm.eval.suites import retrieval
+
+    with pytest.raises(FileNotFoundError, match="nowhere: expected a path, or the name of something bundled"):
+        retrieval.items(retrieval.Data(encoder="nowhere"), 0)
 
 
 def test_serving_times_what_came():

@@ -23,6 +23,17 @@ def test_splits_share_nothing() -> None:
     assert len(set(clips)) == len(clips)
 
 
+def test_rare_families_are_drawn_alone() -> None:
+    from tdmm_lm.observe import run as observing
+
+    data = material.Data(shares={"rare": 1.0}, rare=6, rare_families=("wink", "tongue_out"))
+    found = [observing.run(clip, rigs.load("head")).family for clip in material.clips(data, "train", 1)["rare"]]
+    assert len(found) == 6
+    assert sum(family in ("wink", "tongue_out") for family in found) >= 5
+    with pytest.raises(ValueError, match=r"data\.rare_families: expected families such as wink, got \['winks'\]"):
+        list(material.clips(material.Data(shares={"rare": 1.0}, rare_families=("winks",)), "train", 1)["rare"])
+
+
 def test_recordings_are_split_by_clip() -> None:
     if bundle.data() is None:
         pytest.skip("needs grid_s1/ of the real data: set $TDMM_DATA to their folder")

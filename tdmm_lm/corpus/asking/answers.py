@@ -33,10 +33,11 @@ class Answers:
         try:
             if not reading:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._read(reading)
         except OSError:
             self._file.close()
             raise ValueError(f"{path}: expected to be the only run here, another has it open; wait for it.") from None
+        try:
+            self._read(reading)
         except BaseException:
             self._file.close()
             raise

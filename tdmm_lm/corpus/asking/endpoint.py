@@ -167,14 +167,13 @@ class Endpoint:
         """A file that an answer links to, by its path: of this endpoint's server and no other.
 
         Raises:
-            Failed: it did not come in all tries.
-            Hopeless: the server gives nobody anything.
+            Failed: it did not come in all tries, or is gone: that says nothing of other files.
         """
         seconds, home, link = self.settings.patience.seconds, urlsplit(self.settings.url), urlsplit(url)
         here = urlunsplit((home.scheme, home.netloc, link.path, link.query, ""))
         return patience.tried(
-            lambda: patience.once(self._client, "GET", here, seconds=seconds).body, self.settings.patience,
-            wait=self._wait,
+            lambda: patience.once(self._client, "GET", here, seconds=seconds, hopeless=()).body,
+            self.settings.patience, wait=self._wait,
         )
 
     def _count(self, *, failed: bool) -> None:

@@ -28,6 +28,7 @@ from tdmm_lm.motion import MotionClip
 from tdmm_lm.observe import Observation
 from tdmm_lm.observe import run as observing
 
+NAMES = ("Data", "COLUMNS", "SETS", "items", "scored", "sets", "candidate", "told", "local", "vectors")
 Better = Literal["higher", "lower", "none"]
 Messages = list[dict[str, Any]]
 Vectors = tuple[Float[np.ndarray, "n d"], list[str]]
@@ -49,10 +50,14 @@ class Column:
 
 @dataclass(frozen=True)
 class OfSamples:
-    """A figure of many samples: ``function`` of the numbers of those that are drawn; ``n`` of all have part in it."""
+    """A figure of many samples: ``function`` of the numbers of those that are drawn; ``n`` of all have part in it.
+
+    ``shares`` are the samples' own values where the figure is nothing but their mean and they lie in 0..1.
+    """
 
     function: Callable[[Int[np.ndarray, " drawn"]], float]
     n: int
+    shares: Float[np.ndarray, " samples"] | None = None
 
     def __call__(self, places: Int[np.ndarray, " drawn"]) -> float:
         return self.function(places)
@@ -67,7 +72,9 @@ def of_values(
         some = some[np.isfinite(some)]
         return float(middle(some)) if len(some) else float("nan")
 
-    return OfSamples(drawn, int(np.isfinite(values).sum()))
+    there = values[np.isfinite(values)]
+    plain = middle is np.mean and bool(np.all((there >= 0) & (there <= 1)))
+    return OfSamples(drawn, len(there), values if plain else None)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Bodies (HumanML3D's protocol): what a codec keeps of motion capture nobody trained on; the standard four figures of
 embeddings that somebody's evaluator made.
 
-Clips are HumanML3D's: 20 fps, 22 joints, 40 to 199 frames, cut from the beginning. ``embeddings`` names an npz with
-arrays ``text``, ``real`` and ``made`` (n, d) of the published evaluator's networks, which are not ours to give; with
-it R-precision, FID, MM-Dist and diversity are computed as the public script does, in 20 shuffles.
+Clips are HumanML3D's: 20 fps, 22 joints of its skeleton on a floor at 0, 40 to 196 frames. ``embeddings`` names an npz
+with arrays ``text``, ``real`` and ``made`` (n, d) of the published evaluator's networks, which are not ours to give;
+with it R-precision, FID, MM-Dist and diversity are computed as the public script does, in 20 shuffles.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +21,7 @@ from tdmm_lm.corpus import mocap, sources
 from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors, of_values
 from tdmm_lm.geometry import humanml3d
 from tdmm_lm.motion import MotionClip, body
+from tdmm_lm.rigs import skeleton
 
 FPS, SHORTEST, LONGEST = 20.0, 40, 196  # frames
 REPLICATIONS, PAIRS = 20, 300
@@ -57,10 +58,7 @@ class Data(config.Settings):
 
 @cache
 def _network(name: str) -> codec.Codec:
-    try:
-        return codec.load(bundle.path(name))
-    except FileNotFoundError:
-        return codec.load(name)
+    return codec.load(bundle.either(name))
 
 
 @cache
@@ -95,7 +93,7 @@ def items(data: Data, seed: int) -> Iterator[Item]:
             continue
         found += 1
         cut = MotionClip(at_rate.values[:LONGEST], FPS, "body", at_rate.rig, at_rate.shape)
-        yield Item(name, cluster, [], {}, text, None, cut)
+        yield Item(name, cluster, [], {}, text, None, humanml3d.recover(humanml3d.clip_rows(cut)))
 
 
 def _clips(data: Data) -> Iterator[tuple[str, str, str, MotionClip]]:
@@ -130,7 +128,7 @@ def scored(item: Item, answer: Answered, data: Data) -> dict[str, float | None]:
     result: dict[str, float | None] = dict.fromkeys(COLUMNS)
     if item.clip is None or answer.clip is None:
         return result
-    real, made = (_joints(clip) for clip in (item.clip, answer.clip))
+    real, made = (skeleton.joints(clip).double().numpy() for clip in (item.clip, answer.clip))
     frames = min(len(real), len(made))
     real, made = real[:frames], made[:frames]
     away = _rooted(made), _rooted(real)
@@ -144,12 +142,6 @@ def scored(item: Item, answer: Answered, data: Data) -> dict[str, float | None]:
         result[f"{name}_real"] = metrics.measure(name, [real], **more).value
     result["codes_per_second"] = answer.tokens_in / (item.clip.frames / FPS)
     return result
-
-
-def _joints(clip: MotionClip) -> Float[np.ndarray, "frames joints 3"]:
-    """On HumanML3D's skeleton, the floor at 0."""
-    joints = humanml3d.joints_of(clip).double().numpy()
-    return joints - [0, joints[..., 1].min(), 0]
 
 
 def _rooted(joints: Float[np.ndarray, "frames joints 3"]) -> Float[np.ndarray, "frames joints 3"]:

@@ -42,10 +42,7 @@ class Data(config.Settings):
 
 @cache
 def _network(name: str) -> codec.Codec:
-    try:
-        return codec.load(bundle.path(name))
-    except FileNotFoundError:
-        return codec.load(name)
+    return codec.load(bundle.either(name))
 
 
 def items(data: Data, seed: int) -> Iterator[Item]:

@@ -61,7 +61,7 @@ class Data(config.Settings):
     words: list[str] | None = None  # of the lexicon; null: all
     question: str = "Describe this motion."
     present: presenting.Way = "file"
-    codec: str | None = None  # folder, for `present: tokens`; null: the bundled model's
+    codec: str = "assets/lm/codec_face"  # for `present: tokens`: a bundled name or a path
     baseline: Literal["constant", "nearest"] | None = None  # instead of the endpoint; see `local`
     longest_seconds: float = Field(default=10.0, gt=0)  # of recordings; longer ones are cut
     options: dict[str, object] = Field(default={"modalities": ["text"]})  # of a request, beside the endpoint's own
@@ -74,12 +74,12 @@ def items(data: Data, seed: int) -> Iterator[Item]:
     """
     if data.natural and (data.source != "videos" or data.present not in ("sheet", "video")):
         raise ValueError("data.natural: expected source: videos and present: sheet or video, got others.")
-    network = codec.load(data.codec or bundle.path("assets/lm/codec_face")) if data.present == "tokens" else None
+    network = codec.load(bundle.either(data.codec)) if data.present == "tokens" else None
     rng = np.random.default_rng(seed)
     for name, cluster, clip, truth in _motions(data, seed):
         question = {"type": "text", "text": data.question}
         shown = (
-            presenting.natural(Path(name), data.present) if data.natural
+            presenting.natural(Path(str(data.folder)) / name, data.present, data.longest_seconds) if data.natural
             else presenting.parts(clip, data.present, network)
         )
         content = [*shown, question]
@@ -124,12 +124,15 @@ def _films(data: Data) -> Iterator[tuple[str, str, MotionClip, Labels]]:
         if path.suffix.lower() not in FILMS or found == data.n:
             continue
         try:
-            clip = _cut(formats.read(path), data.longest_seconds)
+            clip = formats.read(path)
         except ValueError as error:
             print(f"left out: {error}")
             continue
-        found += 1
-        yield str(path), path.stem, clip, labels.of_observation(observing.run(clip, rigs.load(clip.rig)))
+        if data.natural and data.present == "video" and clip.seconds > data.longest_seconds:
+            print(f"left out: {path}: expected at most {data.longest_seconds:g} s of film, got {clip.seconds:.1f}.")
+            continue
+        clip, found = _cut(clip, data.longest_seconds), found + 1
+        yield path.name, path.stem, clip, labels.of_observation(observing.run(clip, rigs.load(clip.rig)))
 
 
 def _cut(clip: MotionClip, seconds: float) -> MotionClip:

@@ -17,6 +17,7 @@ from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors, l2m,
 from tdmm_lm.lm import retrieval
 from tdmm_lm.metrics import fd, kid
 
+candidate, told = l2m.candidate, l2m.told
 SHARE = "share"
 CANDIDATES = 32  # of R-precision: the right one and 31 others
 COLUMNS: dict[str, Column] = {"answered": l2m.COLUMNS["answered"]}
@@ -33,21 +34,29 @@ SETS = {
 
 
 class Data(l2m.Data):
-    """As in l2m; ``encoder`` is a folder, null for the bundled one."""
+    """As in l2m; ``encoder`` is a bundled name or a folder that ``tdmm train recipes/retrieval.yaml`` made."""
 
     swaps: int = Field(0, ge=0, le=0)
     of: Literal["performances", "endpoint"] = "endpoint"
-    encoder: str | None = None
+    encoder: str = "assets/retrieval"
 
 
 @cache
-def encoder(folder: str | None) -> retrieval.Retrieval:
+def encoder(folder: str) -> retrieval.Retrieval:
     """The encoder in a folder, loaded once."""
-    return retrieval.load(folder or bundle.path("assets/retrieval"))
+    try:
+        return retrieval.load(bundle.either(folder))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"data.encoder: {error} Make one: tdmm train recipes/retrieval.yaml.") from None
 
 
 def items(data: Data, seed: int) -> Iterator[Item]:
-    """The prompts of l2m."""
+    """The prompts of l2m.
+
+    Raises:
+        FileNotFoundError: no encoder, before anybody is asked.
+    """
+    encoder(data.encoder)
     return l2m.items(data, seed)
 
 
@@ -123,16 +132,6 @@ def _spread(values: Float[np.ndarray, " some"], there: list[int], n: int) -> Flo
     whole = np.full(n, np.nan)
     whole[there] = values
     return whole
-
-
-def candidate(item: Item, answer: Answered) -> tuple[str, str]:
-    """As in l2m."""
-    return l2m.candidate(item, answer)
-
-
-def told(item: Item, answer: Answered) -> tuple[str, str] | None:
-    """As in l2m."""
-    return l2m.told(item, answer)
 
 
 def vectors(items: Sequence[Item], answers: Sequence[Answered], data: Data) -> Vectors | None:
