@@ -144,7 +144,7 @@ def render(
     typer.echo(verbs.render(file, output, renderer=renderer, audio=audio, rig=rig, size=size))
 
 
-@corpus_app.command("build", epilog="Example: `tdmm corpus build recipes/corpus/first.yaml -o runs/corpus`")
+@corpus_app.command("build", epilog="Example: `tdmm corpus build recipes/corpus/nano.yaml -o runs/corpus`")
 def corpus_build(recipe: Path, output: Out, changes: Changes = None) -> None:
     """A data set from a recipe; started again it goes on where it was. `workers=2`, `runner=ray` share out the work."""
     from tdmm_lm import config

@@ -1,6 +1,6 @@
 """A recipe becomes a data set: Parquet shards of what its sources give, with labels, texts, prompts, edits, codes.
 
-    tdmm corpus build recipes/corpus/first.yaml -o runs/corpus
+    tdmm corpus build recipes/corpus/nano.yaml -o runs/corpus
     tdmm corpus check runs/corpus
 
 Shards are written whole and never rewritten: a build that was stopped, in whatever way, goes on where it was, and what

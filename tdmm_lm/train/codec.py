@@ -24,9 +24,11 @@ from tdmm_lm import codec, config, report
 from tdmm_lm.eval import codec as evaluation
 from tdmm_lm.files import replacing
 from tdmm_lm.progress import track
+from tdmm_lm.train import merging
 
 FITTED = 500  # clips that the linear map is fitted to
 STARTED = 16_000  # frames that the codebook starts among
+MERGED = 1500  # clips on which codes are confused
 COMPARED = 24_000  # frames that the k-means of the report is made from
 
 
@@ -39,6 +41,7 @@ class Settings(config.Settings):
     model: dict[str, Any]
     quantizer: dict[str, Any] = Field(default={})
     data: dict[str, Any]
+    start: Path | None = None  # a codec's folder: goes on from its weights and codes, with the same ``model``
     readings: float = Field(0.7, ge=0, le=1)  # share of windows that the encoder sees as some rig reads them
     window: int = Field(48, ge=2)  # frames of an example
     batch: int = Field(32, ge=1)  # examples a step and process
@@ -50,6 +53,7 @@ class Settings(config.Settings):
     average: float = Field(0.998, ge=0, lt=1)  # moving average of the weights that is released
     emphasis: dict[str, dict[str, float]] = Field(default={})  # of a source: times that a group's error weighs there
     losses: dict[str, float]  # what each weighs: reconstruction, velocity, commitment and the modality's own
+    merged: int = Field(0, ge=0)  # codes that become one with others at the end: those that rigs confuse most
     test_every: int = Field(500, ge=1)  # steps between tests on the development split; the best weights are released
     patience: int = Field(100, ge=1)  # so many tests without a better one end the run
     precision: Literal["no", "bf16"] = "no"  # of the networks' products while training; bf16 is twice as fast on a CPU
@@ -83,6 +87,10 @@ def main(settings: Settings, output: Path) -> None:
     )
     if settings.window % model.frames_per_code:
         raise ValueError(f"window: expected whole code frames of {model.frames_per_code}, got {settings.window}.")
+    if settings.merged:
+        merging.check(model, settings.merged)
+    if settings.start:
+        _start(model, settings.start)
     found = {split: learnt.examples(data, split, settings.seed) for split in ("train", "dev")}
     checkpoint = output / "checkpoint.safetensors"
     kept = load_file(checkpoint) if checkpoint.is_file() else {}
@@ -101,7 +109,7 @@ def main(settings: Settings, output: Path) -> None:
     rows = {name: list(track(made, name)) for name, made in found["train"].items()}
     if kept:
         model.load_state_dict({key[6:]: value for key, value in kept.items() if key.startswith("model.")})
-    else:
+    elif not settings.start:
         counts = {name: round(FITTED * share) for name, share in shares.items()}
         some, others = learnt.fitting(data, counts, settings.seed)
         held = model.fit(some, learnt.metrics(data), others)
@@ -123,7 +131,7 @@ def main(settings: Settings, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / "settings.json") as path:
         path.write_text(json.dumps(settings.model_dump(mode="json"), indent=2) + "\n")
-    if not kept:
+    if not kept and not settings.start:
         model.start(_batch(train, shares, settings, -1, windows=STARTED // settings.window)[0])
 
     model.to(device)
@@ -190,6 +198,9 @@ def main(settings: Settings, output: Path) -> None:
         for parameter in (*model.encoder.parameters(), *model.decoder.parameters()):
             parameter.copy_(parameter.to(codec.DTYPES[model.settings.stored]))
     torch.set_num_threads(1)  # as above
+    if settings.merged:
+        some_of = {name: made[: max(1, round(MERGED * shares[name]))] for name, made in train.items()}
+        model = merging.merge(model, (clip for made in some_of.values() for clip in made), settings.merged)
     tests = {name: list(made) for name, made in learnt.examples(data, "test", settings.seed).items()}
     frames = _batch(train, shares, settings, -2, windows=COMPARED // settings.window)[0].flatten(0, 1)
     centres = evaluation.kmeans(frames, model.codebook_size)
@@ -206,6 +217,19 @@ def main(settings: Settings, output: Path) -> None:
         report.write(made, folder, tables=evaluation.tables(learnt, figures, tests))
         evaluation.picture(model, learnt, tests, folder / "reconstruction.png")
     torch.set_num_threads(threads)
+
+
+def _start(model: codec.Codec, folder: Path) -> None:
+    """The weights, codes and linear map of a codec of the same kind."""
+    before = codec.load(folder)
+    if before.settings != model.settings or type(before.quantizer) is not type(model.quantizer):
+        mine, its = (one.settings.model_dump(mode="json") for one in (model, before))
+        other = [key for key in mine if mine[key] != its.get(key)] or ["codec"]
+        raise ValueError(
+            f"start: expected a codec with the model and quantizer of this recipe, and {folder} has other "
+            f"{', '.join(other)}; copy them from its config.json."
+        )
+    model.load_state_dict(before.state_dict())
 
 
 class _Clock:

@@ -72,8 +72,8 @@ def test_not_a_face(bundled: codec.Codec, head: rigs.Rig) -> None:
         codec.tokenize(config.find("codec", "vq").build({"groups": {"one": [10, 8]}}), nodding(), head)
     with pytest.raises(ValueError, match="expected the rig that the face shall move, got none"):
         codec.detokenize(bundled, np.zeros((3, 1), int))
-    with pytest.raises(ValueError, match="codes: expected 0 to 511, got 512"):
-        codec.detokenize(bundled, np.full((3, 1), 512), head)
+    with pytest.raises(ValueError, match="codes: expected 0 to 879, got 880"):
+        codec.detokenize(bundled, np.full((3, 1), 880), head)
     with pytest.raises(ValueError, match=r"codes: expected an integer array \(frames, 1\), got \(3,\)"):
         codec.detokenize(bundled, np.zeros(3, int), head)
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tdmm_lm.bench import corpora
 from tdmm_lm.eval import nano
 
 
@@ -18,3 +19,30 @@ def test_the_bundled_model_names_most_expressions_and_gestures():
     figures = nano.described(nano.load(), n=40)
     assert figures["family_accuracy"]["value"] >= 0.8
     assert figures["gesture_accuracy"]["value"] >= 0.75
+
+
+def test_a_model_gains_nothing_on_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TDMM_DATA", raising=False)
+    bench = nano.load()
+    figures = corpora.against(bench, bench, n=4)
+    for name in ("first_family_accuracy", "all_gaze_accuracy", "first_performed_family", "all_performed_gesture"):
+        assert figures[name]["value"] == figures[name]["peer_value"], name
+        assert figures[f"{name}_gain"]["value"] == 0, name
+    assert "real_head_agreement" not in figures
+
+
+def test_comparing_with_no_model(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setenv("TDMM_BEFORE", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="TDMM_BEFORE: expected the folder of an earlier language model"):
+        corpora.run()
+
+
+def test_right_and_wrong_answers_make_the_gain() -> None:
+    """Of four samples the earlier model has two right and the later three, all of the two among them."""
+    figures = corpora._gains({"family": [True, True, False, False]}, {"family": [True, True, True, False]})
+    assert figures["family"]["value"] == 0.75
+    assert figures["family"]["peer_value"] == 0.5
+    assert figures["family"]["ratio"] == 1.5
+    low, high = figures["family_gain"]["interval"]
+    assert figures["family_gain"]["value"] == 0.25
+    assert low <= 0.25 <= high

@@ -221,6 +221,22 @@ def test_settings_are_checked(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None
     assert re.search(r"rigs: expected one of .*, got 'nobody'", said(data=data(rigs={"nobody": 1.0})))
 
 
+def test_going_on_from_a_codec(tmp_path) -> None:
+    """The first of its steps starts where the other ended, in the same linear map."""
+    training.main(settings(), tmp_path / "one")
+    training.main(settings(start=tmp_path / "one" / "codec", seed=5), tmp_path / "two")
+    one, two = (codec.load(tmp_path / name / "codec") for name in ("one", "two"))
+    assert torch.equal(one.synthesis, two.synthesis)
+    assert not torch.equal(one.codebook(), two.codebook())
+    first, gone_on = (lines_of(tmp_path / name)[0]["reconstruction"] for name in ("one", "two"))
+    assert gone_on < first
+    model = {**TINY["model"], "width": 8}
+    with pytest.raises(ValueError, match=r"start: expected a codec with the model .* has other width; copy them"):
+        training.main(settings(start=tmp_path / "one" / "codec", model=model), tmp_path / "three")
+    with pytest.raises(FileNotFoundError, match=r"expected a codec's folder with config\.json"):
+        training.main(settings(start=tmp_path / "none"), tmp_path / "three")
+
+
 def test_emphasis() -> None:
     """A source's windows alone weigh more, in the group that is named."""
     error, parts = torch.ones(2, 5, 4), [slice(0, 2), slice(2, 4)]
