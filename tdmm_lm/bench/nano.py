@@ -16,7 +16,7 @@ Figures = dict[str, dict[str, Any]]
 def run() -> Figures:
     """The keys of the nano report; those of real data only where ``$TDMM_DATA`` names the data folder."""
     bench = nano.load()
-    figures = nano.described(bench) | nano.performed(bench) | nano.parameters(bench)
+    figures = nano.described(bench) | nano.performed(bench) | nano.edited(bench) | nano.parameters(bench)
     data = bundle.data()
     if data is not None:
         figures |= nano.recorded(bench, list(nano.recordings(data, split="test")))

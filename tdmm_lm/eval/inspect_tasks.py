@@ -23,7 +23,7 @@ from tdmm_lm import config
 from tdmm_lm.corpus.asking import patience
 from tdmm_lm.corpus.asking.patience import Failed
 from tdmm_lm.eval import reading_answers
-from tdmm_lm.eval.suites import Answered, Item
+from tdmm_lm.eval.suites import Answered, Item, samples
 from tdmm_lm.motion import MotionClip
 
 LINK = re.compile(r"/v1/motions/[\w-]+\.npz[^\s)\"']*")
@@ -59,15 +59,15 @@ def made(name: str, section: dict[str, Any], seed: int, server: str = SERVER) ->
     """A suite as a task: its items, one generation each, its columns that every sample has."""
     suite = config.find("eval.suites", name)
     data = config.check(suite.Data, section, "data")
-    items = list(suite.items(data, seed))
+    items = list(samples(suite.items(data, seed)))
     empty = [suite.scored(item, Answered(), data) for item in items]
     columns = [name for name in suite.COLUMNS if all(row[name] is not None for row in empty)]
-    samples = [
+    asked = [
         Sample(input=messages(item), target=item.reference, id=item.id, metadata={"cluster": item.cluster})
         for item in items
     ]
     scored = _scorer({item.id: item for item in items}, suite, data, columns, server)
-    return Task(dataset=MemoryDataset(samples, name=f"tdmm-{name}"), solver=generate(), scorer=scored)
+    return Task(dataset=MemoryDataset(asked, name=f"tdmm-{name}"), solver=generate(), scorer=scored)
 
 
 def messages(item: Item) -> list[ChatMessage]:

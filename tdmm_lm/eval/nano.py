@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tdmm_lm import bundle, codec, config, formats, report, rigs
-from tdmm_lm.corpus import caption, labels, perform, prompts, reading
+from tdmm_lm.corpus import caption, edits, labels, perform, prompts, reading
 from tdmm_lm.corpus import recordings as sources
 from tdmm_lm.corpus.building import recipe
 from tdmm_lm.corpus.score import Score
@@ -82,6 +82,27 @@ def performed(bench: Bench, *, n: int = 500) -> Figures:
         for key, hits in found.items() if key in best
     }
     return result | {"performed_count": share(found["performed_count"])}
+
+
+def edited(bench: Bench, *, n: int = 300) -> Figures:
+    """Exact performances with an instruction in words kept from training, and what `observe` finds after it: the
+    expression and the gesture that are to be there, changed or not; ``edited_word`` where the expression is to change.
+    """
+    rng = np.random.default_rng(1)
+    scores = unseen(n, taught(), first=2 * n)
+    texts, after = zip(*(edits.edit(score, rng, split="test") for score in scores))
+    codes = [codec.tokenize(bench.network, perform.perform(score), bench.rig) for score in track(scores, "performing")]
+    made = generate.edit_batch(bench.lm, codes, texts, [len(one) for one in codes])
+    seen = [
+        observing.run(codec.detokenize(bench.network, one, bench.rig), bench.rig) for one in track(made, "observing")
+    ]
+    known = [labels.of_score(score) for score in after]
+    hits = _asked_for(seen, known)
+    changed = [labels.of_score(score).family != one.family for score, one in zip(scores, known)]
+    return {
+        "edited_family": share(hits["performed_family"]), "edited_gesture": share(hits["performed_gesture"]),
+        "edited_word": share([hit for hit, new in zip(hits["performed_family"], changed) if new]),
+    }
 
 
 def unseen(n: int, words: tuple[str, ...] | None, *, first: int = 0) -> list[Score]:

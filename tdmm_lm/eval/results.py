@@ -67,7 +67,7 @@ def made(run: Run) -> dict[str, Any]:
         "n": len(samples), "clusters": len(set(clusters)), "seed": run.settings.seed,
         "columns": columns, "judges": judges, "agreement": _among(run, clusters, options),
         "faults": dict(sorted(Counter(one.answer.fault for one in samples if one.answer.fault).items())),
-        "duplicated": list(run.duplicated), "people": counted,
+        "duplicated": list(run.duplicated), "left_out": {one.id: one.reason for one in run.left_out}, "people": counted,
         "tokens": {
             "in": sum(one.answer.tokens_in for one in samples), "out": sum(one.answer.tokens_out for one in samples),
         },

@@ -28,7 +28,7 @@ from tdmm_lm.corpus.asking.endpoint import Answer, Endpoint
 from tdmm_lm.corpus.asking.patience import Failed
 from tdmm_lm.eval import judging, presenting, reading_answers, suites
 from tdmm_lm.eval.judging import Grade, Judge
-from tdmm_lm.eval.suites import Answered, Item
+from tdmm_lm.eval.suites import Answered, Item, LeftOut
 from tdmm_lm.files import replacing
 from tdmm_lm.motion import MotionClip
 
@@ -95,6 +95,7 @@ class Run:
     model: str
     judges: dict[str, judging.Prompt]
     duplicated: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     spent: dict[str, float] = field(default_factory=dict)
 
 
@@ -155,30 +156,43 @@ def named(settings: endpoints.Settings) -> endpoints.Settings:
     return settings.model_copy(update={"model": str(model)})
 
 
-def taken(suite: ModuleType, data: Any, seed: int, limit: int | None) -> tuple[list[Item], tuple[str, ...]]:
-    """The items, the first ``limit`` of them, and ids that came more than once.
+@dataclass(frozen=True)
+class Taken:
+    """A suite's samples, ids that came more than once, and what is no sample."""
+
+    items: list[Item]
+    twice: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def taken(suite: ModuleType, data: Any, seed: int, limit: int | None) -> Taken:
+    """The items, the first ``limit`` of them, with what came among them.
 
     Raises:
         ValueError: none.
     """
     found: dict[str, Item] = {}
-    twice = []
+    twice: list[str] = []
+    left_out: list[LeftOut] = []
     for item in suite.items(data, seed):
-        if item.id in found:
+        if isinstance(item, LeftOut):
+            left_out.append(item)
+        elif item.id in found:
             twice.append(item.id)
         elif limit is None or len(found) < limit:
             found[item.id] = item
         if limit is not None and len(found) == limit:
             break
     if not found:
-        raise ValueError("data: expected at least one sample, found none.")
-    return list(found.values()), tuple(twice)
+        why = f"; left out: {left_out[0].id}: {left_out[0].reason}" if left_out else "."
+        raise ValueError(f"data: expected at least one sample, found none{why}")
+    return Taken(list(found.values()), tuple(twice), tuple(left_out))
 
 
 def estimate(settings: Settings, limit: int | None = None) -> str:
     """What a run would ask and cost, in words: typical, and at most."""
     suite, data = suite_of(settings)
-    items, _ = taken(suite, data, settings.seed, limit)
+    items = taken(suite, data, settings.seed, limit).items
     if suite.local(items[0], data) is not None:
         return f"{settings.suite}: {len(items)} samples are computed here; nobody is asked."
     lines, typical, most = [], 0.0, 0.0
@@ -221,7 +235,8 @@ def run(
         Hopeless: the endpoint, or a judge, answers nobody.
     """
     suite, data = suite_of(settings)
-    items, twice = taken(suite, data, settings.seed, limit)
+    found = taken(suite, data, settings.seed, limit)
+    items = found.items
     if suite.local(items[0], data) is not None:  # baselines and codecs: nobody is asked
         alone = settings.endpoint.model_copy(update={"model": settings.data.get("baseline") or settings.suite})
         settings = settings.model_copy(update={"endpoint": alone})
@@ -241,7 +256,9 @@ def run(
         samples = list(_shown(work, items, at_once))
         spent = answers.spent()
     prompts = {name: judge.prompt for name, judge in judges.items()}
-    return Run(settings, suite, data, samples, settings.endpoint.model, prompts, twice, spent)
+    return Run(
+        settings, suite, data, samples, settings.endpoint.model, prompts, found.twice, found.left_out, spent
+    )
 
 
 def _resolved(settings: Settings, out: Path, *, offline: bool) -> Settings:

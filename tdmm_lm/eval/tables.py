@@ -72,6 +72,8 @@ def counts(results: dict[str, Any]) -> list[str]:
         lines.append("Not answered: " + _listed(results["faults"]) + ".")
     if results["duplicated"]:
         lines.append(f"Ids that came twice and were asked once: {len(results['duplicated'])}.")
+    if results["left_out"]:
+        lines.append(f"Left out, not asked about: {'; '.join(f'{k}: {why}' for k, why in results['left_out'].items())}")
     if results["people"]:
         lines.append("People: " + _listed(results["people"]) + ".")
     for name, judge in results["judges"].items():

@@ -212,8 +212,18 @@ def edit(
     temperature: float = TEMPERATURE, top_p: float = 1.0,
 ) -> Int[np.ndarray, "n books"]:
     """A motion changed as the instruction says."""
-    answers = _answers(lm, [f"{vocab.text(codes)} {instruction}"], [Ask("motion", frames)], temperature, top_p, [seed])
-    return vocab.codes(answers[0].codes, lm.vocab)
+    return edit_batch(lm, [codes], [instruction], [frames], seeds=[seed], temperature=temperature, top_p=top_p)[0]
+
+
+def edit_batch(
+    lm: LM, motions: Sequence[Int[np.ndarray, "n books"]], instructions: Sequence[str], frames: Sequence[int | None], *,
+    seeds: Sequence[int] | None = None, temperature: float = TEMPERATURE, top_p: float = 1.0,
+) -> list[Int[np.ndarray, "n books"]]:
+    """Every motion changed as its instruction says."""
+    content = [f"{vocab.text(codes)} {text}" for codes, text in zip(motions, instructions, strict=True)]
+    asks = [Ask("motion", n) for n in frames]
+    answers = _answers(lm, content, asks, temperature, top_p, list(seeds or range(len(content))))
+    return [vocab.codes(answer.codes, lm.vocab) for answer in answers]
 
 
 def _words(lm: LM, answer: Answer) -> str:

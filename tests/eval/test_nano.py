@@ -21,6 +21,14 @@ def test_the_bundled_model_names_most_expressions_and_gestures():
     assert figures["gesture_accuracy"]["value"] >= 0.75
 
 
+def test_the_bundled_model_follows_instructions_more_often_than_not():
+    figures = nano.edited(nano.load(), n=30)
+    assert figures["edited_family"]["n"] == figures["edited_gesture"]["n"] == 30
+    assert 0 < figures["edited_word"]["n"] < 30
+    assert figures["edited_family"]["value"] > 0.5
+    assert figures["edited_gesture"]["value"] > 0.5
+
+
 def test_a_model_gains_nothing_on_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TDMM_DATA", raising=False)
     bench = nano.load()

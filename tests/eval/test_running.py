@@ -22,7 +22,7 @@ from tdmm_lm import config, verbs
 from tdmm_lm.corpus import caption, labels, prompts
 from tdmm_lm.corpus.perform import perform
 from tdmm_lm.eval import comparing, running, suites
-from tdmm_lm.eval.suites import l2m
+from tdmm_lm.eval.suites import LeftOut, l2m
 from tdmm_lm.formats import npz
 from tdmm_lm.observe import run as observing
 from tdmm_lm.rigs import load as rig
@@ -181,12 +181,29 @@ def test_ids_that_come_twice_are_asked_once_and_counted(tmp_path, monkeypatch):
     kind, data = running.suite_of(settings)
     items = list(kind.items(data, 0))
     monkeypatch.setattr(kind, "items", lambda data, seed: iter([*items, items[1]]))
-    found, twice = running.taken(kind, data, 0, None)
-    assert (len(found), twice) == (3, (items[1].id,))
-    assert [one.id for one in running.taken(kind, data, 0, 2)[0]] == [one.id for one in items[:2]]
+    found = running.taken(kind, data, 0, None)
+    assert (len(found.items), found.twice, found.left_out) == (3, (items[1].id,), ())
+    assert [one.id for one in running.taken(kind, data, 0, 2).items] == [one.id for one in items[:2]]
     monkeypatch.setattr(kind, "items", lambda data, seed: iter([]))
-    with pytest.raises(ValueError, match="expected at least one sample"):
+    with pytest.raises(ValueError, match=r"expected at least one sample, found none\.$"):
         running.taken(kind, data, 0, None)
+    monkeypatch.setattr(kind, "items", lambda data, seed: iter([LeftOut("film.mp4", "no face")]))
+    with pytest.raises(ValueError, match=r"found none; left out: film\.mp4: no face$"):
+        running.taken(kind, data, 0, None)
+
+
+def test_what_is_left_out_is_counted_and_said(tmp_path, monkeypatch):
+    settings = suite("m2l", "data.n=2", url="http://127.0.0.1:9/v1")
+    kind, data = running.suite_of(settings)
+    items = list(kind.items(data, 0))
+    monkeypatch.setattr(kind, "items", lambda data, seed: iter([items[0], LeftOut("film.mp4", "no face"), items[1]]))
+    with serving(watcher(tmp_path)) as chat:
+        verbs.evaluate(SUITES / "m2l.yaml", tmp_path / "o", ["data.n=2"], endpoint=f"{chat.url}#fake")
+    results = json.loads((tmp_path / "o" / "results.json").read_text())
+    assert results["n"] == 2
+    assert results["left_out"] == {"film.mp4": "no face"}
+    for name in ("table.md", "report.html"):
+        assert "Left out, not asked about: film.mp4: no face" in (tmp_path / "o" / name).read_text()
 
 
 def test_one_sample_has_figures_without_intervals(tmp_path):

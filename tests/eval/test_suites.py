@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from tdmm_lm import config
 from tdmm_lm.corpus import caption, labels, prompts
 from tdmm_lm.corpus.perform import perform
 from tdmm_lm.eval import presenting, reading_answers, summaries, tables, texts
-from tdmm_lm.eval.suites import Answered, codec, l2m, m2l, robustness
+from tdmm_lm.eval.suites import Answered, LeftOut, codec, l2m, m2l, robustness
 from tdmm_lm.metrics import measure
 from tdmm_lm.motion import MotionClip
 
@@ -251,6 +252,14 @@ def test_real_videos_as_geometry_and_as_films(tmp_path):
     assert drawn.truth[0] == film.truth[0]
     found = m2l.scored(film, Answered(film.reference), m2l.Data(source="videos"))
     assert (found["blinks_within_1"], found["speech_within_10"], found["family"]) == (1, 1, None)
+    (tmp_path / "broken.mp4").write_bytes(b"no film" * 100)
+    short = {"natural": True, "present": "video", "longest_seconds": 0.5, "options": {}}
+    shutil.copy(next(Path(folder).glob("*.mpg")), tmp_path / "long.mpg")
+    broken, long = m2l.items(m2l.Data(source="videos", folder=str(tmp_path), **short), 0)
+    assert isinstance(broken, LeftOut)
+    assert isinstance(long, LeftOut)
+    assert (broken.id, long.id) == ("broken.mp4", "long.mpg")
+    assert long.reason == "expected at most 0.5 s of film, got 3.0."
     with pytest.raises(ValueError, match=r"data\.natural: expected source: videos"):
         list(m2l.items(m2l.Data(natural=True), 0))
     with pytest.raises(ValueError, match=r"data\.folder: expected a folder of videos"):

@@ -3,7 +3,7 @@
     Data                       settings of what is asked: how many, of what
     COLUMNS                    {name: Column}: figures of single samples, judge-free
     SETS                       {name: Column}: figures of all samples together; possibly none
-    items(data, seed)          -> iterator of Item, the same for the same seed
+    items(data, seed)          -> iterator of Item, the same for the same seed; LeftOut for what cannot be asked about
     scored(item, answer, data) -> {column: value}: None where the column does not apply to the item
     sets(items, answers, data) -> {name: OfSamples}, to be drawn again by a bootstrap
     candidate(item, answer)    -> the text that a judge reads of an answer, and the reference beside it
@@ -15,7 +15,7 @@ A suite asks an endpoint as anybody would, over HTTP; nothing of the model under
 is never graded by a model of the same endpoint unless the suite's judges say so.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -93,6 +93,19 @@ class Item:
     reference: str = ""
     truth: Any = None
     clip: MotionClip | None = None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something that was there and is no sample: no face in a film, too long to be shown. It is counted, and said."""
+
+    id: str
+    reason: str
+
+
+def samples(found: Iterable[Item | LeftOut]) -> Iterator[Item]:
+    """Those that are."""
+    return (one for one in found if isinstance(one, Item))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 
 from tdmm_lm import bundle, codec, config, landmarks, rigs
-from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors, m2l
+from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors, m2l, samples
 from tdmm_lm.geometry.measure import FEATURES
 from tdmm_lm.rotations import matrix_to_axis_angle, six_to_matrix
 
@@ -47,7 +47,7 @@ def _network(name: str) -> codec.Codec:
 
 def items(data: Data, seed: int) -> Iterator[Item]:
     """The clips of m2l."""
-    for one in m2l.items(m2l.Data(source=data.source, n=data.n, words=data.words), seed):
+    for one in samples(m2l.items(m2l.Data(source=data.source, n=data.n, words=data.words), seed)):
         yield Item(one.id, one.cluster, [], {}, one.reference, one.truth, one.clip)
 
 

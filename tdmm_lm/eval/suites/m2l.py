@@ -18,11 +18,12 @@ from tdmm_lm.corpus import caption, labels, prompts, reading, recordings
 from tdmm_lm.corpus.labels import Labels
 from tdmm_lm.corpus.perform import perform
 from tdmm_lm.eval import presenting, summaries
-from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors
+from tdmm_lm.eval.suites import Answered, Column, Item, LeftOut, OfSamples, Vectors
 from tdmm_lm.motion import MotionClip
 from tdmm_lm.observe import run as observing
 
 SHARE = "share"
+Motion = tuple[str, str, MotionClip, Labels]  # id, cluster, what is shown, what is true
 FILMS = (".mp4", ".mpg", ".mov", ".avi", ".mkv", ".webm")
 COLUMNS = {
     "family": Column(SHARE, "higher", "all expressions named, in their order, and no other"),
@@ -67,7 +68,7 @@ class Data(config.Settings):
     options: dict[str, object] = Field(default={"modalities": ["text"]})  # of a request, beside the endpoint's own
 
 
-def items(data: Data, seed: int) -> Iterator[Item]:
+def items(data: Data, seed: int) -> Iterator[Item | LeftOut]:
     """
     Raises:
         ValueError: recordings without $TDMM_DATA, an unknown word, videos without a folder, performances as films.
@@ -76,7 +77,11 @@ def items(data: Data, seed: int) -> Iterator[Item]:
         raise ValueError("data.natural: expected source: videos and present: sheet or video, got others.")
     network = codec.load(bundle.either(data.codec)) if data.present == "tokens" else None
     rng = np.random.default_rng(seed)
-    for name, cluster, clip, truth in _motions(data, seed):
+    for motion in _motions(data, seed):
+        if isinstance(motion, LeftOut):
+            yield motion
+            continue
+        name, cluster, clip, truth = motion
         question = {"type": "text", "text": data.question}
         shown = (
             presenting.natural(Path(str(data.folder)) / name, data.present, data.longest_seconds) if data.natural
@@ -90,8 +95,7 @@ def items(data: Data, seed: int) -> Iterator[Item]:
         )
 
 
-def _motions(data: Data, seed: int) -> Iterator[tuple[str, str, MotionClip, Labels]]:
-    """(id, cluster, clip, labels)."""
+def _motions(data: Data, seed: int) -> Iterator[Motion | LeftOut]:
     if data.source == "performances":
         for i in range(data.n):
             score = prompts.sample(seed * 1_000_003 + i, split="test", words=data.words)
@@ -115,8 +119,8 @@ def _motions(data: Data, seed: int) -> Iterator[tuple[str, str, MotionClip, Labe
             yield f"{name}-{sample.id}", sample.speaker or sample.id, clip, seen
 
 
-def _films(data: Data) -> Iterator[tuple[str, str, MotionClip, Labels]]:
-    """Videos in the order of their names; one in which no face is found is left out, and said."""
+def _films(data: Data) -> Iterator[Motion | LeftOut]:
+    """Videos in the order of their names; one in which no face is found is left out."""
     if data.folder is None or not Path(data.folder).is_dir():
         raise ValueError(f"data.folder: expected a folder of videos, got {data.folder}.")
     found = 0
@@ -126,10 +130,10 @@ def _films(data: Data) -> Iterator[tuple[str, str, MotionClip, Labels]]:
         try:
             clip = formats.read(path)
         except ValueError as error:
-            print(f"left out: {error}")
+            yield LeftOut(path.name, str(error).removeprefix(f"{path}: "))
             continue
         if data.natural and data.present == "video" and clip.seconds > data.longest_seconds:
-            print(f"left out: {path}: expected at most {data.longest_seconds:g} s of film, got {clip.seconds:.1f}.")
+            yield LeftOut(path.name, f"expected at most {data.longest_seconds:g} s of film, got {clip.seconds:.1f}.")
             continue
         clip, found = _cut(clip, data.longest_seconds), found + 1
         yield path.name, path.stem, clip, labels.of_observation(observing.run(clip, rigs.load(clip.rig)))

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from tdmm_lm import config
-from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors, l2m, m2l, of_values
+from tdmm_lm.eval.suites import Answered, Column, Item, OfSamples, Vectors, l2m, m2l, of_values, samples
 
 COLUMNS = {
     "answered": Column("share", "higher", "words or a motion came back"),
@@ -36,7 +36,7 @@ class Data(config.Settings):
 
 def items(data: Data, seed: int) -> Iterator[Item]:
     """Descriptions and performances in turn."""
-    described = m2l.items(m2l.Data(n=data.n, words=data.words), seed)
+    described = samples(m2l.items(m2l.Data(n=data.n, words=data.words), seed))
     performed = l2m.items(l2m.Data(n=data.n, swaps=0, words=data.words), seed)
     pairs = zip(described, performed)
     yield from (replace(item, cluster=item.id) for item in chain.from_iterable(pairs))
