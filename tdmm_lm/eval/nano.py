@@ -179,7 +179,7 @@ def read(bench: Bench, folder: Path) -> Figures:
 def recorded(bench: Bench, clips: Sequence[MotionClip]) -> Figures:
     """Descriptions of real recordings against `observe` on the source, beside the best constant description."""
     seen = [observing.run(clip, rigs.load(clip.rig)) for clip in track(clips, "observing recordings")]
-    constant = {
+    constant: dict[str, Any] = {
         "real_blinks_within_1": max(np.mean([abs(k - truth.blinks) <= 1 for truth in seen]) for k in range(6)),
         "real_speech_within_10": max(
             np.mean([abs(k / 10 - truth.speech_share) <= 0.1 for truth in seen]) for k in range(11)

@@ -9,8 +9,7 @@ goes on, and pays for nothing twice; ``offline`` everything is made again from t
 import functools
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +25,7 @@ from tdmm_lm.corpus.asking.answers import Answers
 from tdmm_lm.corpus.asking.budget import Purse, Spent
 from tdmm_lm.corpus.asking.endpoint import Answer, Endpoint
 from tdmm_lm.corpus.asking.patience import Failed
-from tdmm_lm.eval import judging, presenting, reading_answers, suites
+from tdmm_lm.eval import judging, live, presenting, reading_answers, suites
 from tdmm_lm.eval.judging import Grade, Judge
 from tdmm_lm.eval.suites import Answered, Item, LeftOut
 from tdmm_lm.files import replacing
@@ -253,7 +252,7 @@ def run(
         }
         work = functools.partial(_sample, suite=suite, data=data, ask=ask, judges=judges, folder=out / MOTIONS)
         at_once = 1 if offline else settings.endpoint.at_once  # threads wait for answers; they compute no faster
-        samples = list(_shown(work, items, at_once))
+        samples = list(live.shown(work, items, at_once))
         spent = answers.spent()
     prompts = {name: judge.prompt for name, judge in judges.items()}
     return Run(
@@ -350,41 +349,6 @@ def _fetch(motion: dict[str, Any], ask: Endpoint, path: Path) -> None:
     reply = ask.fetch(link)
     with replacing(path) as beside:
         beside.write_bytes(reply)
-
-
-def _shown(work: Any, items: list[Item], at_once: int) -> Iterator[Sample]:
-    """Samples in the items' order, with a table of the means so far on stderr where that is a terminal."""
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console(stderr=True)
-    sums: dict[str, float] = {}
-    counts: Counter[str] = Counter()
-    done = 0
-    with Live(console=console, refresh_per_second=2, transient=True) as live:
-        for _, sample in endpoints.each(work, items, at_once):
-            done += 1
-            shown: dict[str, float | None] = dict(sample.columns)
-            for judge, grade in sample.grades.items():
-                shown |= {f"{judge}.{axis}": float(score) for axis, score in grade.scores.items()}
-            for name, value in shown.items():
-                if value is not None:
-                    sums[name] = sums.get(name, 0.0) + value
-                    counts[name] += 1
-            if console.is_terminal:
-                live.update(_table(done, len(items), sums, counts))
-            yield sample
-
-
-def _table(done: int, total: int, sums: dict[str, float], counts: Counter[str]) -> Any:
-    from rich.table import Table
-
-    table = Table(title=f"{done} of {total} samples", title_justify="left")
-    for title in ("column", "mean so far", "n"):
-        table.add_column(title, justify="left" if title == "column" else "right")
-    for name in counts:
-        table.add_row(name, f"{sums[name] / counts[name]:.3f}", str(counts[name]))
-    return table
 
 
 def missed(values: dict[str, float | None], thresholds: dict[str, Threshold]) -> list[str]:

@@ -82,11 +82,11 @@ def test_the_first_chunk_is_small_and_needs_only_what_it_sees(decoder):
 def test_a_code_that_does_not_exist_ends_its_own_stream_alone(decoder):
     async def both():
         bad, good = decoder.open(RIG), decoder.open(RIG)
-        bad.push(np.full((3, 1), 512))
+        bad.push(np.full((3, 1), 880))
         good.push(np.zeros((40, 1), np.int64))
         bad.end()
         good.end()
-        with pytest.raises(ValueError, match="expected 0 to 511"):
+        with pytest.raises(ValueError, match="expected 0 to 879"):
             [chunk async for chunk in bad]
         return [len(chunk.values) async for chunk in good]
 
