@@ -89,12 +89,12 @@ def main(settings: Settings, output: Path) -> None:
         raise ValueError(f"window: expected whole code frames of {model.frames_per_code}, got {settings.window}.")
     if settings.merged:
         merging.check(model, settings.merged)
-    if settings.start:
-        _start(model, settings.start)
     found = {split: learnt.examples(data, split, settings.seed) for split in ("train", "dev")}
     checkpoint = output / "checkpoint.safetensors"
     kept = load_file(checkpoint) if checkpoint.is_file() else {}
     clock = _Clock(kept.get("seconds", torch.zeros(2)))
+    if settings.start and not kept:
+        _start(model, settings.start)
 
     # Examples: the linear map is fitted to a mixture of a part of them, then all are kept as components only.
     shares = {name: share / sum(data.shares.values()) for name, share in data.shares.items()}

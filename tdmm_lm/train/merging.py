@@ -23,7 +23,8 @@ def check(model: codec.Codec, count: int) -> None:
     if not isinstance(model.quantizer, vq.Quantizer):
         raise ValueError("merged: expected a codec of one codebook of free vectors (vq); set 0 with others.")
     if not 0 < count < model.codebook_size - 1:
-        raise ValueError(f"merged: expected fewer than the {model.codebook_size} codes of the codec, got {count}.")
+        most = model.codebook_size - 2
+        raise ValueError(f"merged: expected 1 to {most} of the codec's {most + 2} codes to go, got {count}.")
 
 
 @torch.no_grad()

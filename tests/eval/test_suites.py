@@ -255,10 +255,12 @@ def test_real_videos_as_geometry_and_as_films(tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"no film" * 100)
     short = {"natural": True, "present": "video", "longest_seconds": 0.5, "options": {}}
     shutil.copy(next(Path(folder).glob("*.mpg")), tmp_path / "long.mpg")
-    broken, long = m2l.items(m2l.Data(source="videos", folder=str(tmp_path), **short), 0)
-    assert isinstance(broken, LeftOut)
-    assert isinstance(long, LeftOut)
-    assert (broken.id, long.id) == ("broken.mp4", "long.mpg")
+    (tmp_path / "empty.mov").touch()
+    (tmp_path / "folder.mp4").mkdir()
+    broken, empty, within, long = m2l.items(m2l.Data(source="videos", folder=str(tmp_path), **short), 0)
+    assert {type(one) for one in (broken, empty, within, long)} == {LeftOut}
+    assert [one.id for one in (broken, empty, within, long)] == ["broken.mp4", "empty.mov", "folder.mp4", "long.mpg"]
+    assert within.reason == "expected a file, found a folder."
     assert long.reason == "expected at most 0.5 s of film, got 3.0."
     with pytest.raises(ValueError, match=r"data\.natural: expected source: videos"):
         list(m2l.items(m2l.Data(natural=True), 0))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -231,11 +232,25 @@ def test_going_on_from_a_codec(tmp_path) -> None:
     assert not torch.equal(one.codebook(), two.codebook())
     ended, gone_on = (lines_of(tmp_path / name)[-1]["held_out"] for name in ("one", "two"))
     assert gone_on == pytest.approx(ended, rel=0.02)  # the codebook learns a step, nothing else does
+    shutil.rmtree(tmp_path / "one")  # a run that goes on from its own checkpoint does not need it any more
+    training.main(going_on, tmp_path / "two")
     model = {**TINY["model"], "width": 8}
+    shutil.copytree(tmp_path / "two", tmp_path / "one")
     with pytest.raises(ValueError, match=r"start: expected a codec with the model .* has other width; copy them"):
         training.main(settings(start=tmp_path / "one" / "codec", model=model), tmp_path / "three")
     with pytest.raises(FileNotFoundError, match=r"expected a codec's folder with config\.json"):
         training.main(settings(start=tmp_path / "none"), tmp_path / "three")
+
+
+def test_fewer_codes_at_the_end(tmp_path) -> None:
+    training.main(settings(merged=8), tmp_path)
+    model = codec.load(tmp_path / "codec")
+    assert (model.codebook_size, len(model.codebook()[0])) == (24, 24)
+    report = json.loads((tmp_path / "codec" / "report.json").read_text())
+    assert report["figures"]["performed_head_error_deg"]["peer"] == "k-means 24, frame by frame"
+    with pytest.raises(ValueError, match="merged: expected 1 to 30 of the codec's 32 codes to go, got 31"):
+        training.main(settings(merged=31), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_emphasis() -> None:

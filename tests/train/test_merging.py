@@ -63,7 +63,7 @@ def test_a_merged_codec_is_a_codec(tmp_path) -> None:
 
 
 def test_what_cannot_merge() -> None:
-    with pytest.raises(ValueError, match="merged: expected fewer than the 8 codes of the codec, got 7"):
+    with pytest.raises(ValueError, match="merged: expected 1 to 6 of the codec's 8 codes to go, got 7"):
         merging.merge(network(), [], 7)
     for name, more in (("rvq", {"books": 2}), ("fsq", {"levels": [4, 4]})):
         settings = {"groups": {"one": [6, 4]}, "width": 8, "dilations": [1], "code_dim": 4, **more}

@@ -129,7 +129,7 @@ def _films(data: Data) -> Iterator[Motion | LeftOut]:
             continue
         try:
             clip = formats.read(path)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             yield LeftOut(path.name, str(error).removeprefix(f"{path}: "))
             continue
         if data.natural and data.present == "video" and clip.seconds > data.longest_seconds:
