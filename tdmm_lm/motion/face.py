@@ -6,6 +6,7 @@ Rotations are axis-angle in radians, translation is in metres. Y up, facing Z+; 
 On rigs with ARKit-named shapes the jaw and eye *shapes* are authoritative and those joints stay zero.
 """
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -76,6 +77,9 @@ ARKIT = (
     "tongueOut",
 )
 
+_SIDES = {"Left": "Right", "Right": "Left"}
+_OTHER_SIDE = re.compile("Left|Right")
+
 
 def layout(channels: int) -> dict[str, slice]:
     """Where each group lies in a row of ``channels`` numbers: ``expression`` and the keys of `POSE`."""
@@ -108,6 +112,26 @@ def assemble(
     for name, value in parts.items():
         values[:, slices[name]] = value
     return MotionClip(values, fps, "face", rig, np.zeros(0, np.float32) if shape is None else shape)
+
+
+def mirrored(clip: MotionClip) -> MotionClip:
+    """The clip seen in a mirror: left and right change places, in shapes, turns, eyes and translation.
+
+    Raises:
+        ValueError: a clip whose expression is not the 52 ARKit shapes, which alone say which side they are on.
+    """
+    slices = layout(clip.values.shape[1])
+    if slices["expression"].stop != len(ARKIT):
+        raise ValueError(f"face clip: expected {len(ARKIT)} ARKit shapes, got {slices['expression'].stop} weights.")
+    values = clip.values.copy()
+    other = [ARKIT.index(_OTHER_SIDE.sub(lambda side: _SIDES[side[0]], name)) for name in ARKIT]
+    values[:, slices["expression"]] = clip.values[:, other]
+    eyes = slices["eyes"].start
+    values[:, eyes : eyes + 6] = np.roll(clip.values[:, eyes : eyes + 6], 3, axis=1)
+    for start in range(slices["jaw"].start, slices["translation"].start, 3):
+        values[:, start + 1 : start + 3] *= -1  # a turn about X stays, those about Y and Z go the other way
+    values[:, slices["translation"].start] *= -1
+    return MotionClip(values, clip.fps, clip.modality, clip.rig, clip.shape)
 
 
 def resample(clip: MotionClip, fps: float) -> MotionClip:

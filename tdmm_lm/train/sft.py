@@ -51,6 +51,7 @@ class Settings(config.Settings):
     resume: Literal["auto", "never"] = "auto"
     seed: int = 0
     lora: dict[str, Any] | None = None
+    blend: float = Field(1, gt=0, le=1)  # share of the trained weights in the result, the base's are the rest
     trainer: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -59,6 +60,8 @@ class Settings(config.Settings):
             raise ValueError("expected either base or qwen3")
         if self.lora is not None and (self.base is None or self.compute != "float32" or self.optimizer != "trainer"):
             raise ValueError("lora: expected a base, compute: float32 and optimizer: trainer with it")
+        if self.blend != 1 and (self.base is None or self.lora is not None):
+            raise ValueError("blend: expected a base and no lora with it")
         return self
 
 
@@ -88,6 +91,8 @@ def main(settings: Settings, output: Path) -> None:
         with replacing(output / "adapter") as folder:
             model.save_pretrained(folder)
     else:
+        if settings.blend != 1:
+            blend(model, start(settings, codecs)[0], settings.blend)
         extend.save(model, tokenizer, grown, output / "model", codecs)
     with replacing(output / "log.json") as path:
         path.write_text(json.dumps(trainer.state.log_history, indent=1) + "\n")
@@ -112,6 +117,17 @@ def start(settings: Settings, codecs: dict[str, Path]) -> tuple[Any, Any, vocab.
             vocab.match(grown, modality, codec.weights_sha256(folder), str(folder))
         return model, tokenizer, grown
     return model, tokenizer, extend.grow(model, tokenizer, codecs, seed=settings.seed)
+
+
+@torch.no_grad()
+def blend(model: Any, base: Any, share: float) -> None:
+    """Put the weights of ``model`` at ``share`` of the way from ``base``'s to its own.
+
+    What a model learns last it learns at the price of what it knew; in between it has most of both (Wortsman et al.
+    2022, Robust fine-tuning of zero-shot models, equation 1).
+    """
+    for weight, before in zip(model.parameters(), base.parameters(), strict=True):
+        weight.lerp_(before.to(weight.device, weight.dtype), 1 - share)
 
 
 def compile_layers(model: Any) -> None:

@@ -1,14 +1,17 @@
 """Real recordings become samples, by name and with their people held apart from nothing but themselves."""
 
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tdmm_lm import bundle
 from tdmm_lm.corpus import recordings
+from tdmm_lm.corpus.sources import recorded
 from tdmm_lm.motion import face
 from tdmm_lm.motion.face import ARKIT
+from tdmm_lm.sample import Sample
 
 
 def sheet(path, rows):
@@ -82,3 +85,43 @@ def test_the_real_ones():
         [face.part(sample.clips["face"], "expression")[:, ARKIT.index("jawOpen")] for sample in facegood]
     )
     assert 0.2 < np.quantile(jaw, 0.95) <= 1
+
+
+def tape(name, split="train", frames=80):
+    moves = np.random.default_rng(len(name)).random((frames, 52))
+    return Sample(name, (), {"face": face.assemble({"expression": moves}, fps=25, rig="head")}, split, "a tape", "CC0")
+
+
+def test_varied_pieces_are_new_and_the_same_again(monkeypatch):
+    tapes = (tape("a/1"), tape("a/22"), tape("held", split="test"))
+    monkeypatch.setitem(recordings.SOURCES, "grid", lambda folder: iter(tapes))
+
+    def made(**settings):
+        asked = recorded.Settings(rows={"grid": 9}, folder=Path("of the varied"), **settings)
+        return [sample for item in recorded.items(asked, 0) for sample in recorded.samples(item, asked)]
+
+    varied, plain = made(vary=True), made()
+    assert [one.id for one in varied] == [one.id for one in plain]
+    for one, again, piece in zip(varied, made(vary=True), plain):
+        clip, origin = one.clips["face"], one.provenance
+        assert np.array_equal(clip.values, again.clips["face"].values)
+        if one.id.endswith("#0"):  # recordings themselves stay as they are, those held out among them
+            assert np.array_equal(clip.values, piece.clips["face"].values)
+            continue
+        assert not np.array_equal(clip.values[:20], piece.clips["face"].values[:20])
+        assert face.part(clip, "expression").min() >= 0
+        assert face.part(clip, "expression").max() <= 1
+        seconds = sum(np.diff(origin[part])[0] for part in ("frames", "then_frames") if part in origin) / 25
+        joint = 0.25 if "then" in origin else 0
+        assert clip.seconds == pytest.approx((seconds - joint) / origin["tempo"], abs=0.05)
+        assert origin.get("then") in {None, *(other.id for other in tapes[:2] if other.id != origin["recording"])}
+    assert {one.provenance.get("mirrored") for one in varied} == {None, False, True}
+
+
+def test_one_recording_goes_over_into_the_next_without_a_jump():
+    parts = [face.assemble({"expression": np.full((20, 52), level)}, fps=25, rig="head") for level in (0.2, 0.9)]
+    line = recorded.joined(*parts).values[:, 0]
+    assert len(line) == 34
+    assert line[0] == pytest.approx(0.2)
+    assert line[-1] == pytest.approx(0.9)
+    assert np.diff(line).max() == pytest.approx(0.1)

@@ -30,6 +30,15 @@ def test_a_checkpoint(trained, tmp_path, dtype):
     assert generate.perform(generate.load(tmp_path / "out"), "nods", 11).shape == (11, 2)
 
 
+def test_only_weights_are_rounded(trained, tmp_path, monkeypatch):
+    """A rotary table in bfloat16 turns long texts by other angles than the loaded folder does."""
+    seen, kept = [], extend.save
+    monkeypatch.setattr(export.extend, "save", lambda model, *rest: (seen.append(model), kept(model, *rest)))
+    export.export(trained, tmp_path / "out")
+    assert {weight.dtype for weight in seen[0].parameters()} == {torch.bfloat16}
+    assert {table.dtype for name, table in seen[0].named_buffers() if "inv_freq" in name} == {torch.float32}
+
+
 def test_nothing_to_export(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"an adapter_config\.json or a model's config\.json, found neither"):
         export.export(tmp_path, tmp_path / "out")

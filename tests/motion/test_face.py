@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from tdmm_lm import rigs
 from tdmm_lm.motion import MotionClip, face
+from tdmm_lm.observe import run as observing
 
 
 def test_parts_go_in_and_come_out():
@@ -43,3 +45,29 @@ def test_resampling_keeps_time_and_goes_round_rotations():
     assert np.allclose(face.part(slow, "expression")[inside, 0], inside / 25, atol=1e-6)
     assert np.allclose(face.part(slow, "head")[inside, 1], 0.8 * np.sin(2 * np.pi * inside / 25), atol=3e-3)
     assert face.resample(clip, 60) is clip
+
+
+def test_a_mirror_turns_the_person_and_is_undone_by_another():
+    rng = np.random.default_rng(0)
+    parts = {"expression": rng.random((4, 52)), **{name: rng.normal(size=(4, n)) for name, n in face.POSE.items()}}
+    clip = face.assemble(parts, fps=25, rig="head")
+    other = face.mirrored(clip)
+    assert np.array_equal(face.mirrored(other).values, clip.values)
+    weights, shown = (face.part(one, "expression") for one in (clip, other))
+    assert np.array_equal(shown[:, face.ARKIT.index("mouthLeft")], weights[:, face.ARKIT.index("mouthRight")])
+    assert np.array_equal(shown[:, face.ARKIT.index("jawOpen")], weights[:, face.ARKIT.index("jawOpen")])
+    assert np.array_equal(face.part(other, "eyes")[:, :3], face.part(clip, "eyes")[:, 3:] * [1, -1, -1])
+    assert np.array_equal(face.part(other, "translation"), face.part(clip, "translation") * np.float32([-1, 1, 1]))
+    with pytest.raises(ValueError, match="expected 52 ARKit shapes, got 100 weights"):
+        face.mirrored(face.assemble({"expression": np.zeros((1, 100))}, fps=25, rig="flame"))
+
+
+def test_in_a_mirror_the_other_side_is_observed():
+    weights, head = np.zeros((75, 52)), np.zeros((75, 3))
+    for name in ("eyeLookOutLeft", "eyeLookInRight"):
+        weights[20:60, face.ARKIT.index(name)] = 0.7
+    head[:, 1] = 0.5 * np.interp(np.arange(75), [10, 20, 60, 70], [0, 1, 1, 0])  # to the person's own left
+    clip = face.assemble({"expression": weights, "head": head}, fps=25, rig="head")
+    told, turned = (observing.run(one, rigs.load("head")) for one in (clip, face.mirrored(clip)))
+    assert (told.gaze, turned.gaze) == ("left", "right")
+    assert (told.gesture, turned.gesture) == ("turn_left", "turn_right")

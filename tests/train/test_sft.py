@@ -102,6 +102,15 @@ def test_what_a_run_leaves(given, tmp_path):
     assert all(4 < loss < 9 for loss in losses)
 
 
+def test_a_blend_lies_between_its_base_and_what_was_learned(given, tmp_path):
+    run(given, tmp_path / "first")
+    base, more = weights(tmp_path / "first"), given | {"qwen3": None, "base": str(tmp_path / "first" / "model")}
+    learned = weights(run(more, tmp_path / "all"))
+    blended = weights(run(more, tmp_path / "some", blend=0.25))
+    assert any((learned[name] - base[name]).abs().max() > 1e-4 for name in base)
+    same(blended, {name: 0.75 * base[name] + 0.25 * learned[name] for name in base})
+
+
 def test_the_clock_ends_a_run(given, tmp_path):
     out = run(given, tmp_path / "out", minutes=1e-6, trainer={**STEADY, "max_steps": 50})
     assert json.loads((out / "log.json").read_text())[-1]["step"] == 1
@@ -215,6 +224,7 @@ def test_adapter_merged_and_reloaded_gives_the_same_logits(given, tmp_path):
     ({"base": "there"}, "expected either base or qwen3"),
     ({"qwen3": None}, "expected either base or qwen3"),
     ({"lora": {}}, "lora: expected a base"),
+    ({"blend": 0.5}, "blend: expected a base and no lora"),
     ({"lenght": 5}, "lenght: unknown key"),
     ({"trainer": {"learning_rat": 1}}, "trainer: expected SFTConfig's names"),
     ({"length": 20}, "expected conversations of at most 20 tokens"),
