@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes every bundled artifact from nothing: the head, the codecs, the text tokenizer, the language model, samples and
-# reports. Two idle cores and four hours; it goes on where it was stopped. $TDMM_DATA names the real
+# Makes every bundled artifact from nothing: the head, the codecs, the text tokenizer, the language model, the encoder of the
+# retrieval suite, samples and reports. Two idle cores and four hours; it goes on where it was stopped. $TDMM_DATA names the real
 # data. Rates and comparisons join the reports of the codecs by `make compare`, an hour more.
 #   make nano            (or: bash recipes/nano.sh, with `tdmm` on the path)
 set -euo pipefail
@@ -21,9 +21,9 @@ step() { # step NAME COMMAND...: once, with its time in $runs/times.tsv
   touch "$runs/$name.done"
 }
 
-release_codec() { # NAME RUN: a new codec replaces the old one with its report and picture
-  mkdir -p "tokenizers/$1"
-  cp "$runs/$2/codec/"* "tokenizers/$1/"
+release() { # FOLDER INTO: what was trained replaces the old one with its report and picture
+  mkdir -p "$2"
+  cp "$runs/$1/"* "$2/"
 }
 
 # The face codec's second run: rigs shall have the same codes, and the codes that they still confuse become one.
@@ -43,15 +43,17 @@ then=(qwen3=null minutes=27 trainer.learning_rate=2e-3 blend=0.7)
 step head    tdmm train recipes/head.yaml -o tdmm_lm/assets/head
 step codec   tdmm train tokenizers/face.yaml -o "$runs/face"
 step agree   tdmm train tokenizers/face.yaml "start=$runs/face/codec" "${agree[@]}" -o "$runs/face_agreed"
-step release release_codec face face_agreed
+step release release face_agreed/codec tokenizers/face
 step body    tdmm train tokenizers/body.yaml -o "$runs/body"
-step bodies  release_codec body body
+step bodies  release body/codec tokenizers/body
 step text    tdmm train tokenizers/text.yaml -o tokenizers/text
 step corpus  tdmm corpus build recipes/corpus/nano.yaml -o "$runs/corpus"
 step check   tdmm corpus check "$runs/corpus"
 step lm      tdmm train recipes/sft.yaml "corpus=[$runs/corpus]" -o "$runs/lm"
 step real    tdmm corpus build recipes/corpus/nano.yaml "${real[@]}" -o "$runs/corpus_real"
 step lm_real tdmm train recipes/sft.yaml "corpus=[$runs/corpus_real]" "base=$runs/lm/model" "${then[@]}" -o "$runs/lm_real"
+step space   tdmm train recipes/retrieval.yaml -o "$runs/retrieval"
+step spaces  release retrieval/encoder tdmm_lm/assets/retrieval
 step export  tdmm export "$runs/lm_real/model" tdmm_lm/assets/lm
 for score in recipes/samples/*.yaml; do
   name=$(basename "$score" .yaml)
