@@ -23,6 +23,8 @@ def shown(value: float | None, interval: list[float] | None = None) -> str:
 def _digits(value: float) -> str:
     size = abs(value)
     text = f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 1 else f"{value:.3f}"
+    if value and float(text) == 0:
+        text = f"{value:.1e}"
     return text.replace("-", "−")
 
 

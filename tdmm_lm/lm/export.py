@@ -44,9 +44,11 @@ def export(adapter: str | Path, output: str | Path, *, dtype: str = "bfloat16") 
     grown = vocab.load(base)
     _fits(model, tokenizer, grown, base)
     codecs = {modality: base / kind.codec for modality, kind in grown.modalities.items()}
+    number = getattr(torch, dtype)
     for weight in model.parameters():  # and no buffers: a rotary table in bfloat16 would be another model's
-        weight.data = weight.data.to(getattr(torch, dtype))
-    model.config.dtype = getattr(torch, dtype)
+        if weight.is_floating_point():
+            weight.data = weight.data.to(number)
+    model.config.dtype = number
     before = answers(model, tokenizer)
     with replacing(output) as folder:
         extend.save(model, tokenizer, grown, folder, codecs)

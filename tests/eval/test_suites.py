@@ -178,6 +178,13 @@ def test_the_best_clips_are_the_best():
     assert (page.worth(right, talks), page.worth(wrong, talks)) == (1, 0)
 
 
+@pytest.mark.parametrize(("value", "said"), [
+    (0.0, "0.000"), (1.2e-5, "1.2e−05"), (-4e-4, "−4.0e−04"), (0.0126, "0.013"), (3.456, "3.46"), (212.3, "212.3"),
+])
+def test_what_is_small_is_not_said_to_be_nothing(value, said):
+    assert tables.shown(value) == said
+
+
 def test_tables_say_which_is_best():
     def run(value):
         column = {"value": value, "interval": [value - 0.1, value + 0.1], "n": 9, "reason": "", "unit": "share",
