@@ -14,7 +14,12 @@ from tdmm_lm.motion import MotionClip
 
 
 @cache
-def _loaded(folder: str) -> tuple[generate.LM, codec.Codec]:
+def loaded(folder: str) -> tuple[generate.LM, codec.Codec]:
+    """The model and its face codec, read once.
+
+    Raises:
+        FileNotFoundError, ValueError: no model with its codec in ``folder`` (a path, or a bundled name).
+    """
     lm = generate.load(bundle.either(folder))
     return lm, lm.codec()
 
@@ -24,9 +29,9 @@ def token_accuracy(folder: str, prompt: str, clip: MotionClip) -> float:
     """The share of a face clip's codes that are the model's first choice after the prompt and the codes before.
 
     Raises:
-        FileNotFoundError, ValueError: no model with its codec in ``folder`` (a path, or a bundled name).
+        FileNotFoundError, ValueError: as `loaded`.
     """
-    lm, network = _loaded(folder)
+    lm, network = loaded(folder)
     codes = codec.tokenize(network, clip, rigs.load(clip.rig))
     asked = tasks.timed(prompt, len(codes) / network.code_fps)
     talk = [{"role": "user", "content": asked}, {"role": "assistant", "content": vocab.text(codes)}]

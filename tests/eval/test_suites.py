@@ -311,6 +311,16 @@ def test_bodies_by_humanml3ds_protocol(tmp_path):
         assert exact["jitter"] == exact["jitter_real"]
 
 
+def test_the_model_that_tok_needs_is_read_before_anybody_is_asked():
+    from tdmm_lm.eval import teacher
+
+    teacher.loaded.cache_clear()
+    next(l2m.items(l2m.Data(n=1, swaps=0, lm="assets/lm"), 0))
+    assert teacher.loaded.cache_info().currsize == 1
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        next(l2m.items(l2m.Data(n=1, swaps=0, lm="nowhere"), 0))
+
+
 def test_an_encoder_that_is_not_there_is_said_before_anybody_is_asked():
     from tdmm_lm.eval.suites import retrieval
 

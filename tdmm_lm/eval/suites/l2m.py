@@ -54,7 +54,13 @@ class Data(config.Settings):
 
 
 def items(data: Data, seed: int) -> Iterator[Item]:
-    """Prompts in wordings kept from training; pairs that differ in one word follow, both of a pair in one cluster."""
+    """Prompts in wordings kept from training; pairs that differ in one word follow, both of a pair in one cluster.
+
+    Raises:
+        FileNotFoundError, ValueError: no model in ``data.lm``, before anybody is asked.
+    """
+    if data.lm is not None:
+        teacher.loaded(data.lm)  # here, and not by all threads of a run at once
     rng = np.random.default_rng(seed)
     for i in range(data.n):
         number = seed * 1_000_003 + 400_000 + i
