@@ -32,14 +32,6 @@ agree=(
   "data.shares={grid: 0.23, facegood: 0.08, posed: 0.07, performances: 0.45, rare: 0.17}"
 )
 
-# The language model's second run: recordings varied, two of them to a performance, and the way to what it learns not
-# gone to its end, where performances would suffer.
-real=(
-  seed=1 "sources.performed.clips={train: 6000, dev: 1, test: 1}" "sources.recorded.rows={grid: 16, facegood: 16}"
-  sources.recorded.vary=true
-)
-then=(qwen3=null minutes=27 trainer.learning_rate=2e-3 blend=0.7)
-
 step head    tdmm train recipes/head.yaml -o tdmm_lm/assets/head
 step codec   tdmm train tokenizers/face.yaml -o "$runs/face"
 step agree   tdmm train tokenizers/face.yaml "start=$runs/face/codec" "${agree[@]}" -o "$runs/face_agreed"
@@ -50,11 +42,9 @@ step text    tdmm train tokenizers/text.yaml -o tokenizers/text
 step corpus  tdmm corpus build recipes/corpus/nano.yaml -o "$runs/corpus"
 step check   tdmm corpus check "$runs/corpus"
 step lm      tdmm train recipes/sft.yaml "corpus=[$runs/corpus]" -o "$runs/lm"
-step real    tdmm corpus build recipes/corpus/nano.yaml "${real[@]}" -o "$runs/corpus_real"
-step lm_real tdmm train recipes/sft.yaml "corpus=[$runs/corpus_real]" "base=$runs/lm/model" "${then[@]}" -o "$runs/lm_real"
 step space   tdmm train recipes/retrieval.yaml -o "$runs/retrieval"
 step spaces  release retrieval/encoder tdmm_lm/assets/retrieval
-step export  tdmm export "$runs/lm_real/model" tdmm_lm/assets/lm
+step export  tdmm export "$runs/lm/model" tdmm_lm/assets/lm
 for score in recipes/samples/*.yaml; do
   name=$(basename "$score" .yaml)
   step "sample-$name" tdmm animate "$score" -o "tdmm_lm/assets/samples/$name.npz"
@@ -68,8 +58,7 @@ from tdmm_lm import report
 runs = Path(sys.argv[1])
 made = json.loads(Path("eval/bench/nano.json").read_text())
 seconds = dict(line.split("\t") for line in (runs / "times.tsv").read_text().splitlines())
-first, then = (json.loads((runs / name / "settings.json").read_text()) for name in ("lm", "lm_real"))
-made["settings"] = first | {"then": {key: then[key] for key in then if then[key] != first.get(key)}, "seconds": seconds}
+made["settings"] = json.loads((runs / "lm" / "settings.json").read_text()) | {"seconds": seconds}
 report.write(made, Path("tdmm_lm/assets/lm"))
 PY
 }

@@ -16,6 +16,7 @@ from tdmm_lm.corpus import caption, edits, labels, perform, prompts, reading
 from tdmm_lm.corpus import recordings as sources
 from tdmm_lm.corpus.building import recipe
 from tdmm_lm.corpus.score import Score
+from tdmm_lm.eval import wording
 from tdmm_lm.lm import generate
 from tdmm_lm.motion import MotionClip
 from tdmm_lm.observe import Observation
@@ -62,9 +63,19 @@ def share(hits: Sequence[bool], **more: Any) -> dict[str, Any]:
 def described(bench: Bench, *, n: int = 500) -> Figures:
     """Motion2Language on ``n`` performances of the test split (unseen scores).
 
-    Families and gestures must be right in their order, all of them, as keywords in the description say.
+    Families and gestures must be right in their order, all of them, as keywords in the description say. The peer of
+    ``well_worded`` is captions from the labels.
     """
-    return {name: share(hits) for name, hits in described_hits(bench, unseen(n, taught())).items()}
+    scores = unseen(n, taught())
+    texts = _descriptions(bench, scores)
+    worded, ideal = (
+        [wording.well_worded(text) for text in track(some, "reading")] for some in (texts, wording.exact(scores))
+    )
+    best = float(np.mean(ideal))
+    figures = {name: share(hits) for name, hits in _described(texts, scores).items()}
+    return figures | {
+        "well_worded": share(worded, peer="exact captions", peer_value=best, ratio=float(np.mean(worded)) / best)
+    }
 
 
 def performed(bench: Bench, *, n: int = 500) -> Figures:
@@ -112,10 +123,16 @@ def unseen(n: int, words: tuple[str, ...] | None, *, first: int = 0) -> list[Sco
 
 def described_hits(bench: Bench, scores: Sequence[Score]) -> dict[str, list[bool]]:
     """Of each performance, whether its description is right, by the keys of `described`."""
-    known = [labels.of_score(score) for score in scores]
+    return _described(_descriptions(bench, scores), scores)
+
+
+def _descriptions(bench: Bench, scores: Sequence[Score]) -> list[str]:
     codes = [codec.tokenize(bench.network, perform.perform(score), bench.rig) for score in track(scores, "performing")]
-    texts = generate.describe_batch(bench.lm, codes)
-    read = [reading.agrees(caption.parse(text), truth) for text, truth in zip(texts, known)]
+    return generate.describe_batch(bench.lm, codes)
+
+
+def _described(texts: Sequence[str], scores: Sequence[Score]) -> dict[str, list[bool]]:
+    read = [reading.agrees(caption.parse(text), labels.of_score(score)) for text, score in zip(texts, scores)]
     keys = {
         "family": "family_accuracy",
         "gesture": "gesture_accuracy",

@@ -3,7 +3,7 @@
 import pytest
 
 from tdmm_lm.bench import corpora
-from tdmm_lm.eval import nano
+from tdmm_lm.eval import nano, wording
 
 
 def test_shares_carry_wilsons_interval():
@@ -19,6 +19,15 @@ def test_the_bundled_model_names_most_expressions_and_gestures():
     figures = nano.described(nano.load(), n=40)
     assert figures["family_accuracy"]["value"] >= 0.8
     assert figures["gesture_accuracy"]["value"] >= 0.75
+    assert figures["well_worded"]["value"] >= 0.95
+
+
+def test_words_that_do_not_belong_are_found():
+    """True captions are well worded, and none of them from its end to its beginning."""
+    texts = wording.exact(nano.unseen(40, None))
+    assert sum(map(wording.well_worded, texts)) >= 38
+    assert not wording.well_worded("they look very eyes.")
+    assert not any(wording.well_worded(" ".join(reversed(text.split()))) for text in texts)
 
 
 def test_the_bundled_model_follows_instructions_more_often_than_not():
