@@ -128,7 +128,7 @@ def reply(
     """The answer to a conversation, piece by piece, a `Finish` at the end; temperature 0 is greedy.
 
     The conversation's contents hold motion as `vocab.text` spells it. ``guidance`` over 1 holds a motion asked for in
-    one turn of words closer to them (see `sample`).
+    one turn closer to what the turn says, words or a motion to change (see `sample`).
 
     Raises:
         ValueError: a broken motion in the conversation, or one too long for the model.
@@ -209,20 +209,23 @@ def perform_batch(
 
 def edit(
     lm: LM, codes: Int[np.ndarray, "n books"], instruction: str, frames: int | None = None, *, seed: int = 0,
-    temperature: float = TEMPERATURE, top_p: float = 1.0,
+    temperature: float = TEMPERATURE, top_p: float = 1.0, guidance: float = GUIDANCE,
 ) -> Int[np.ndarray, "n books"]:
     """A motion changed as the instruction says."""
-    return edit_batch(lm, [codes], [instruction], [frames], seeds=[seed], temperature=temperature, top_p=top_p)[0]
+    return edit_batch(
+        lm, [codes], [instruction], [frames], seeds=[seed], temperature=temperature, top_p=top_p, guidance=guidance
+    )[0]
 
 
 def edit_batch(
     lm: LM, motions: Sequence[Int[np.ndarray, "n books"]], instructions: Sequence[str], frames: Sequence[int | None], *,
     seeds: Sequence[int] | None = None, temperature: float = TEMPERATURE, top_p: float = 1.0,
+    guidance: float = GUIDANCE,
 ) -> list[Int[np.ndarray, "n books"]]:
-    """Every motion changed as its instruction says."""
+    """Every motion changed as its instruction says; ``guidance`` as in `sample`, towards motion and instruction."""
     content = [f"{vocab.text(codes)} {text}" for codes, text in zip(motions, instructions, strict=True)]
     asks = [Ask("motion", n) for n in frames]
-    answers = _answers(lm, content, asks, temperature, top_p, list(seeds or range(len(content))))
+    answers = _answers(lm, content, asks, temperature, top_p, list(seeds or range(len(content))), guidance)
     return [vocab.codes(answer.codes, lm.vocab) for answer in answers]
 
 
@@ -253,9 +256,9 @@ def _answers(
 
 
 def _free(lm: LM, messages: data.Messages, frames: int | None) -> list[int] | None:
-    """The same conversation asking for nothing, as ids; None where it is more than one turn of words."""
+    """The same conversation asking for nothing, as ids; None where it is more than one turn."""
     *before, last = messages
-    if any(message["role"] != "system" for message in before) or "<|" in last["content"]:
+    if any(message["role"] != "system" for message in before):
         return None
     seconds = None if frames is None else frames / next(iter(lm.vocab.modalities.values())).code_fps
     return data.prompt([*before, {"role": "user", "content": tasks.timed(FREE, seconds)}], lm.tokenizer, lm.vocab)
