@@ -257,7 +257,7 @@ def _answers(
 
 def _free(lm: LM, messages: data.Messages, frames: int | None) -> list[int] | None:
     """The same conversation asking for nothing, as ids; None where it is more than one turn."""
-    *before, last = messages
+    before = messages[:-1]
     if any(message["role"] != "system" for message in before):
         return None
     seconds = None if frames is None else frames / next(iter(lm.vocab.modalities.values())).code_fps
