@@ -4,6 +4,7 @@
 real recordings with what `observe` measures on the same source. No model grades itself.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from tdmm_lm.observe import run as observing
 from tdmm_lm.progress import track
 
 Figures = dict[str, dict[str, Any]]
+Hits = dict[str, list[float]]  # of each sample 1 (True) or 0; nan where it says nothing
 TAUGHT = "recipes/corpus/nano.yaml"  # what the bundled model was trained on
 
 
@@ -48,8 +50,9 @@ def taught() -> tuple[str, ...] | None:
     return asked.words or None
 
 
-def share(hits: Sequence[bool], **more: Any) -> dict[str, Any]:
-    """A share as a figure, with Wilson's 95 % interval."""
+def share(hits: Sequence[float], **more: Any) -> dict[str, Any]:
+    """A share as a figure, with Wilson's 95 % interval; nan does not count."""
+    hits = [hit for hit in hits if not math.isnan(hit)]
     if not hits:
         return report.figure(None, "share", n=0, **more)
     n, z = len(hits), 1.959964
@@ -92,7 +95,7 @@ def performed(bench: Bench, *, n: int = 500) -> Figures:
         key: share(hits, peer="exact performance", peer_value=best[key], ratio=float(np.mean(hits)) / best[key])
         for key, hits in found.items() if key in best
     }
-    return result | {"performed_count": share(found["performed_count"])}
+    return result | {key: share(hits) for key, hits in found.items() if key not in best}
 
 
 def edited(bench: Bench, *, n: int = 300) -> Figures:
@@ -121,7 +124,7 @@ def unseen(n: int, words: tuple[str, ...] | None, *, first: int = 0) -> list[Sco
     return [prompts.sample(first + seed, split="test", words=words) for seed in range(n)]
 
 
-def described_hits(bench: Bench, scores: Sequence[Score]) -> dict[str, list[bool]]:
+def described_hits(bench: Bench, scores: Sequence[Score]) -> Hits:
     """Of each performance, whether its description is right, by the keys of `described`."""
     return _described(_descriptions(bench, scores), scores)
 
@@ -131,7 +134,7 @@ def _descriptions(bench: Bench, scores: Sequence[Score]) -> list[str]:
     return generate.describe_batch(bench.lm, codes)
 
 
-def _described(texts: Sequence[str], scores: Sequence[Score]) -> dict[str, list[bool]]:
+def _described(texts: Sequence[str], scores: Sequence[Score]) -> Hits:
     read = [reading.agrees(caption.parse(text), labels.of_score(score)) for text, score in zip(texts, scores)]
     keys = {
         "family": "family_accuracy",
@@ -145,9 +148,12 @@ def _described(texts: Sequence[str], scores: Sequence[Score]) -> dict[str, list[
     return {name: [one[key] for one in read] for key, name in keys.items()}
 
 
-def performed_hits(bench: Bench, scores: Sequence[Score]) -> dict[str, list[bool]]:
-    """Of each score, whether what the model performs for a prompt of it is as asked, by the keys of `performed`; counts
-    of those alone that ask for nods or shakes and get them."""
+def performed_hits(bench: Bench, scores: Sequence[Score]) -> Hits:
+    """Of each score, whether what the model performs for a prompt of it is as asked, by the keys of `performed`.
+
+    Of those that ask for nods or shakes ``performed_counted`` is whether they get them as often as asked, and
+    ``performed_count`` the same of those that get them at all; nan elsewhere.
+    """
     rng = np.random.default_rng(0)
     known = [labels.of_score(score) for score in scores]
     asked = [caption.prompt(truth, rng, split="test") for truth in known]
@@ -156,15 +162,20 @@ def performed_hits(bench: Bench, scores: Sequence[Score]) -> dict[str, list[bool
     seen = [
         observing.run(codec.detokenize(bench.network, one, bench.rig), bench.rig) for one in track(codes, "observing")
     ]
-    counted = [
-        one.count == truth.count
-        for one, truth in zip(seen, known)
-        if len(truth.gestures) == 1 and truth.gesture in ("nod", "shake") and one.gesture == truth.gesture
-    ]
-    return {**_asked_for(seen, known), "performed_count": counted}
+    hits: Hits = _asked_for(seen, known)
+    counting = [len(truth.gestures) == 1 and truth.gesture in ("nod", "shake") for truth in known]
+    for key, where in (
+        ("performed_counted", counting),
+        ("performed_count", [asks and got for asks, got in zip(counting, hits["performed_gesture"])]),
+    ):
+        hits[key] = [
+            float(one.gesture == truth.gesture and one.count == truth.count) if here else math.nan
+            for one, truth, here in zip(seen, known, where)
+        ]
+    return hits
 
 
-def _asked_for(seen: Sequence[Observation], known: Sequence[labels.Labels]) -> dict[str, list[bool]]:
+def _asked_for(seen: Sequence[Observation], known: Sequence[labels.Labels]) -> Hits:
     """A prompt with two expressions asks for the stronger, one with two gestures for either."""
     wanted = [[move.name for move in truth.gestures] or ["none"] for truth in known]
     return {
@@ -217,7 +228,7 @@ def recorded(bench: Bench, clips: Sequence[MotionClip]) -> Figures:
 
 def recorded_hits(
     bench: Bench, clips: Sequence[MotionClip], seen: Sequence[Observation]
-) -> dict[str, list[bool]]:
+) -> Hits:
     """Of each recording, whether its description says what was ``seen`` in its source, by the keys of `recorded`."""
     codes = [codec.tokenize(bench.network, clip) for clip in clips]
     said = [caption.parse(text) for text in generate.describe_batch(bench.lm, codes)]

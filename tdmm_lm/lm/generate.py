@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -287,10 +288,12 @@ def sample(
     positions = (attention.cumsum(-1) - 1).clamp_min(0)
     chances = [torch.Generator().manual_seed(seed) for seed in seeds]
     cache = DynamicCache(config=lm.model.config)
+    # renamed between transformers 5.19 and 5.24, which warns of the older name
+    remembered = "cache" if "cache" in signature(lm.model.forward).parameters else "past_key_values"
     for _ in range(limit):
         out = lm.model(
-            input_ids=ids, attention_mask=attention, position_ids=positions, past_key_values=cache, use_cache=True,
-            logits_to_keep=1,
+            input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=True, logits_to_keep=1,
+            **{remembered: cache},
         )
         allowed = torch.stack([answer.allowed() for answer in answers])
         logits = out.logits[:, -1].float().cpu()

@@ -1,5 +1,7 @@
 """The nano evaluation's arithmetic; the bundled model's figures come from `tdmm bench nano`."""
 
+import math
+
 import pytest
 
 from tdmm_lm.bench import corpora
@@ -42,7 +44,7 @@ def test_a_model_gains_nothing_on_itself(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("TDMM_DATA", raising=False)
     bench = nano.load()
     figures = corpora.against(bench, bench, n=4)
-    for name in ("first_family_accuracy", "all_gaze_accuracy", "first_performed_family", "all_performed_gesture"):
+    for name in ("first_family_accuracy", "all_gaze_accuracy", "first_performed_family", "all_performed_counted"):
         assert figures[name]["value"] == figures[name]["peer_value"], name
         assert figures[f"{name}_gain"]["value"] == 0, name
     assert "real_head_agreement" not in figures
@@ -63,3 +65,28 @@ def test_right_and_wrong_answers_make_the_gain() -> None:
     low, high = figures["family_gain"]["interval"]
     assert figures["family_gain"]["value"] == 0.25
     assert low <= 0.25 <= high
+
+
+def test_samples_that_say_nothing_of_one_model_are_no_pairs() -> None:
+    """Two performances each are counted, one of them by both: there the later model is right and the earlier wrong."""
+    figures = corpora._gains({"count": [math.nan, 0.0, 1.0]}, {"count": [1.0, 1.0, math.nan]})
+    assert (figures["count"]["peer_value"], figures["count"]["value"], figures["count"]["n"]) == (0.5, 1.0, 2)
+    assert (figures["count_gain"]["value"], figures["count_gain"]["n"]) == (1.0, 1)
+    nobody = corpora._gains({"count": [math.nan]}, {"count": [math.nan]})
+    assert nobody["count"]["value"] is nobody["count_gain"]["value"] is None
+
+
+def test_counts_are_of_performances_that_were_asked_for_them() -> None:
+    bench, scores = nano.load(), nano.unseen(24, None, first=10)
+    asks = [len(score.head) == 1 and score.head[0].gesture in ("nod", "shake") for score in scores]
+    hits = nano.performed_hits(bench, scores)
+    assert 0 < sum(asks) < 24
+    assert [not math.isnan(hit) for hit in hits["performed_counted"]] == asks
+    for asked, gesture, counted, count in zip(
+        asks, hits["performed_gesture"], hits["performed_counted"], hits["performed_count"]
+    ):
+        if asked and gesture:
+            assert count == counted
+        else:
+            assert math.isnan(count)
+            assert not asked or counted == 0
