@@ -106,23 +106,40 @@ def audio(path: str | Path) -> Float[np.ndarray, " samples"]:
             raise ValueError(f"{path}: expected sound, got a file without an audio stream.")
         stream = container.streams.audio[0]
         # libav's own mix to mono adds channels at 0.7 each and overflows; the mean of the channels does not
-        resampler, parts, first = AudioResampler("fltp", None, AUDIO_RATE), [], None
         try:
-            for frame in container.decode(stream):
-                first = frame.time if first is None else first
-                parts += [part.to_ndarray().mean(0) for part in resampler.resample(frame)]
-            parts += [part.to_ndarray().mean(0) for part in resampler.resample(None)]
+            frames = container.decode(stream)
+            first = next(frames, None)
+            parts = [] if first is None else list(mono(chain([first], frames)))
         except av.error.FFmpegError as error:
             raise ValueError(f"{path}: expected sound, got a damaged stream ({error.strerror}).") from None
         if not parts:
             raise ValueError(f"{path}: expected sound, got an audio stream without a sample.")
         wave = np.concatenate(parts)
         picture = next(iter(container.streams.video), None)
-        if picture is not None and picture.start_time is not None and picture.time_base and first is not None:
-            ahead = round((first - float(picture.start_time * picture.time_base)) * AUDIO_RATE)
+        if first and first.time is not None and picture and picture.start_time is not None and picture.time_base:
+            ahead = round((first.time - float(picture.start_time * picture.time_base)) * AUDIO_RATE)
             wave = np.concatenate([np.zeros(ahead, np.float32), wave]) if ahead > 0 else wave[-ahead:]
         return np.ascontiguousarray(wave.clip(-1, 1), np.float32)
 
+
+def mono(frames: Iterable[av.AudioFrame]) -> Iterator[Float[np.ndarray, " samples"]]:
+    """Decoded sound at 16 kHz, the channels' mean (libav's own mix overflows).
+
+    Layout and rate may change on the way, as they do in broadcasts.
+    """
+    resampler = AudioResampler("fltp", None, AUDIO_RATE)
+    for frame in frames:
+        try:
+            parts = resampler.resample(frame)
+        except ValueError:  # of another kind than the frames before
+            parts, resampler = resampler.resample(None), AudioResampler("fltp", None, AUDIO_RATE)
+            parts += resampler.resample(frame)
+        yield from map(_mean, parts)
+    yield from map(_mean, resampler.resample(None))
+
+
+def _mean(part: av.AudioFrame) -> Float[np.ndarray, " samples"]:
+    return np.nan_to_num(part.to_ndarray().mean(0)).astype(np.float32)
 
 def write(
     path: str | Path,

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tdmm_lm.corpus import table
-from tdmm_lm.corpus.building import card, histograms, recipe, running, shards
+from tdmm_lm.corpus.building import card, histograms, recipe, rows, running, shards
 from tdmm_lm.corpus.building.recipe import Settings
 from tdmm_lm.progress import track
 
@@ -34,10 +34,8 @@ def build(settings: Settings, out: Path) -> str:
         FileNotFoundError: a source's data are not there.
         ModuleNotFoundError: what a source, the runner or the card's pictures need is not installed.
     """
+    rows.Maker(settings).ready()  # before any work
     said = json.dumps(recipe.told(settings), indent=2) + "\n"
-    if settings.codec:
-        recipe.codec_folder(settings.codec)  # is there, before any work
-    recipe.more(settings)  # and these are texts
     histograms.ready()
     everything = list(shards.plan(settings))
     path = out / RECIPE

@@ -46,7 +46,7 @@ class Generator(config.Settings):
 
 
 class Budget(config.Settings):
-    """The most that all runs in a folder may spend together; null for no limit."""
+    """The most that all runs in a folder may spend together; null for no limit. Each of several parts has its share."""
 
     videos: int | None = Field(default=None, ge=0)
     dollars: float | None = Field(default=None, ge=0)
@@ -168,8 +168,11 @@ def generate(settings: Settings, out: str | Path, *, stop: threading.Event | Non
     (out / VIDEOS).mkdir(parents=True, exist_ok=True)
     with replacing(out / PROMPTS) as beside:
         video_prompts.save(prompts, beside)
-    part = f"-{settings.part}-of-{settings.parts}" if settings.parts > 1 else ""
-    with Ledger(out / f"ledger{part}.jsonl") as ledger:
+    of = f"-of-{settings.parts}" if settings.parts > 1 else ""
+    path = out / (f"ledger-{settings.part}{of}.jsonl" if of else "ledger.jsonl")
+    every = sorted(out.glob("ledger*.jsonl"))
+    others = [other for other in every if other != path and not (of and other.stem.endswith(of))]
+    with Ledger(path, others) as ledger:
         run = _Run(settings, out, ledger, stop, summary)
         pools = {name: ThreadPoolExecutor(own.at_once) for name, own in settings.generators.items()}
         try:
@@ -185,7 +188,9 @@ def generate(settings: Settings, out: str | Path, *, stop: threading.Event | Non
         finally:
             for pool in pools.values():
                 pool.shutdown(cancel_futures=True)
-        summary.spent = {what: round(amount, 6) for what, amount in ledger.spent.items()}
+        spent = Counter(ledger.spent_before)
+        spent.update(ledger.spent)
+        summary.spent = {what: round(amount, 6) for what, amount in spent.items()}
     return summary
 
 
@@ -202,7 +207,11 @@ class _Run:
         self, settings: Settings, out: Path, ledger: Ledger, stop: threading.Event, summary: Summary
     ) -> None:
         self.settings, self.out, self.ledger, self.stop, self.summary = settings, out, ledger, stop, summary
-        self.purse = Purse(settings.budget.model_dump(), ledger.spent)
+        limits = {
+            what: None if limit is None else max(0.0, limit - ledger.spent_before.get(what, 0.0)) / settings.parts
+            for what, limit in settings.budget.model_dump().items()
+        }
+        self.purse = Purse(limits, ledger.spent)
         self._lock = threading.Lock()
 
     def one(self, prompt: Prompt, adapter: ModuleType, settings: Any) -> None:

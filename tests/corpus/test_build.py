@@ -1,5 +1,6 @@
 """A recipe becomes a table: the same twice, going on where it was, readable by `datasets`, with a card of its own."""
 
+import dataclasses
 import json
 import resource
 import shutil
@@ -181,6 +182,51 @@ def test_a_source_that_changed_is_refused(taped, monkeypatch):
     monkeypatch.setattr(tape, "items", lambda settings, seed: [])
     with pytest.raises(ValueError, match="expected something to make rows of, found nothing"):
         build.build(TAPE, folder)
+    monkeypatch.setattr(tape, "items", lambda settings, seed: [*old(settings, seed)] * 2)
+    with pytest.raises(ValueError, match=r"sources\.made_up\.tape: expected an id once, got tape/0 twice"):
+        build.build(TAPE, folder)
+
+
+def test_a_codec_trained_anew_is_another_recipe(tmp_path):
+    own = shutil.copytree(bundle.path("tokenizers/face"), tmp_path / "face")
+    settings = SMALL.model_copy(update={"codec": str(own)})
+    told = recipe.told(settings)
+    assert told["codec_sha256"] == codec.weights_sha256(own)
+    with (own / "model.safetensors").open("ab") as file:
+        file.write(b"more")
+    assert recipe.told(settings) != told
+    with pytest.raises(ValueError, match=r"model\.safetensors: expected this codec's weights"):  # before any work
+        build.build(settings, tmp_path / "x")
+    with pytest.raises(ValueError, match="haed"):
+        build.build(SMALL.model_copy(update={"rig": "haed"}), tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(("samples", "kept"), [(15_000, 15_000), (17_000, 16_000), (0, None)])
+def test_sound_is_as_long_as_its_clip(monkeypatch, samples, kept):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    from made_up import tape
+
+    settings = tape.Settings()
+    taken = next(tape.samples(next(tape.items(settings, 0)), settings))
+    wave = np.full(samples, 0.5, np.float32)
+    row = rows.Maker(TAPE).row(dataclasses.replace(taken, audio=wave))
+    if kept is None:
+        assert row["audio"] is None
+        return
+    heard = table.sound_of(row)
+    assert len(heard) == 16_000
+    assert np.count_nonzero(heard) == kept
+
+
+def test_a_source_of_null_is_left_out(monkeypatch):
+    monkeypatch.delenv("TDMM_DATA", raising=False)
+    settings = config.load(build.Settings, bundle.path("recipes/corpus/nano.yaml"), ["sources.recorded=null"])
+    assert [module for module, _ in recipe.sources(settings).values()] == [performed]
+    with pytest.raises(ValueError, match=r"sources: .*at least 1"):
+        config.load(
+            build.Settings, bundle.path("recipes/corpus/nano.yaml"), ["sources.recorded=null", "sources.performed=null"]
+        )
 
 
 @pytest.mark.parametrize("path", sorted(bundle.path("recipes/corpus").glob("*.yaml")), ids=lambda path: path.stem)

@@ -73,6 +73,21 @@ def test_a_score_in_two_splits_is_found(folder):
     refuses(folder, "train-performed-00000", same, "expected its score in one split, found it in test and train")
 
 
+def test_speakers_of_all_splits_pass_where_their_owners_have_it_so(folder):
+    one, other = (next(table.verified(folder / f"{split}-tape-00000.parquet")) for split in ("train", "test"))
+    other |= {"speaker": one["speaker"]}
+    with pytest.raises(ValueError, match="speaker train-talker in one split"):
+        both(one, other)
+    shared = {"provenance": json.dumps(json.loads(one["provenance"]) | {checking.SHARED: True})}
+    both(one | shared, other | shared)
+
+
+def both(*rows):
+    seen = checking.Seen()
+    for row in rows:
+        checking.verify(row, seen, None, split=row["split"])
+
+
 def test_codes_out_of_range_are_found(folder, monkeypatch):
     recipe = json.loads((folder / "recipe.json").read_text())
     (folder / "recipe.json").write_text(json.dumps(recipe | {"codec": "tokenizers/face"}))

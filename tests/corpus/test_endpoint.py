@@ -161,6 +161,57 @@ def test_a_budget_holds_among_threads(tmp_path):
     assert len(chat.asked) == 10
 
 
+def test_what_is_asked_twice_at_the_same_time_is_paid_once(tmp_path):
+    both = threading.Barrier(2)  # different questions do not wait for each other
+
+    def answer(body):
+        both.wait(30)
+        return "hi"
+
+    said = {"patience": {"tries": 1, "seconds": 40}}
+    with serving(answer) as chat, opened(chat, tmp_path, **said) as endpoint:
+        made = list(endpoints.each(lambda turn: endpoint.ask(QUESTION, turn=turn), [0, 0, 0, 1], 4))
+        assert [answer.text for _, answer in made] == ["hi"] * 4
+        assert sorted(answer.kept for _, answer in made) == [False, False, True, True]
+        assert len(chat.asked) == 2
+        assert len(endpoint._answers._asking) == 0
+
+
+def test_who_waited_for_an_answer_that_failed_asks_itself(tmp_path):
+    faults = [error(400, "No.")]
+
+    def answer(body):
+        time.sleep(0.2)
+        return faults.pop() if faults else "hi"
+
+    def ask(_):
+        try:
+            return endpoint.ask(QUESTION).text
+        except Failed as failure:
+            return failure.reason
+
+    with serving(answer) as chat, opened(chat, tmp_path) as endpoint:
+        made = [said for _, said in endpoints.each(ask, range(3), 3)]
+    assert sorted(made) == ["hi", "hi", "http_400"]
+    assert len(chat.asked) == 2
+
+
+def test_a_budget_holds_for_the_request_that_is_sent(tmp_path):
+    said = {"options": {"max_tokens": 50}, "budget": {"tokens": 100}}
+    with serving(script("hi")) as chat, opened(chat, tmp_path, **said) as endpoint:
+        for longer in ({"max_tokens": 80}, {"max_completion_tokens": 80}):
+            with pytest.raises(Spent, match="tokens: 0 of 100 are spent, the next step may take 101"):
+                endpoint.ask(QUESTION, options=longer)
+        with pytest.raises(ValueError, match="options: expected max_completion_tokens or max_tokens, a whole number"):
+            endpoint.ask(QUESTION, options={"max_tokens": None})
+    assert chat.asked == []
+
+
+def test_a_bound_under_either_name():
+    for options in ({"max_completion_tokens": None, "max_tokens": 5}, {"max_completion_tokens": 5}):
+        assert endpoints.Settings(model="m", options=options).longest == 5
+
+
 def test_many_at_once_and_no_more():
     lock, running, most = threading.Lock(), 0, 0
 
@@ -225,6 +276,7 @@ def test_a_purse_gives_back():
     ("said", "line"),
     [
         ({"options": {}}, "options: expected max_completion_tokens or max_tokens"),
+        ({"options": {"max_tokens": -1}}, "options: expected max_completion_tokens or max_tokens"),
         ({"options": {"max_tokens": 5, "stream": True}}, "expected none of stream"),
         ({"modell": "x"}, "modell: unknown key"),
     ],
@@ -237,6 +289,8 @@ def test_wrong_settings(said, line):
 def test_wrong_places(tmp_path):
     with pytest.raises(ValueError, match=r"url: expected http://\.\.\. or https://\.\.\., got 'localhost:80'"):
         Endpoint(endpoints.Settings(url="localhost:80", model="m"), tmp_path / "a.jsonl")
+    with pytest.raises(ValueError, match=r"url: expected an address such as .*, got 'http://127\.0\.0\.1:80o0/v1' \("):
+        Endpoint(endpoints.Settings(url="http://127.0.0.1:80o0/v1", model="m"), tmp_path / "a.jsonl")
     (tmp_path / "b.jsonl").write_bytes(b"no database at all, but longer than its head would be" * 30)
     with pytest.raises(ValueError, match=r"b\.jsonl: expected a file of kept answers, got something else"):
         Answers(tmp_path / "b.jsonl")

@@ -312,6 +312,37 @@ def test_parts_share_a_folder(recipe, film, tmp_path):
     assert films.paid() == 5
 
 
+def test_parts_share_a_budget_however_the_work_is_shared_out(recipe, film, tmp_path):
+    def made(parts, budget=5):
+        return [
+            generating.generate(
+                settings(recipe, films, count=8, part=part, parts=parts, budget={"videos": budget}), tmp_path / "out"
+            ).counts["made"]
+            for part in range(parts)
+        ]
+
+    with serving(film) as films:
+        assert made(2) == [2, 2]  # of the five each may have two and a half
+        assert made(1) == [1]
+        assert made(3) == [0, 0, 0]
+        assert films.paid() == 5
+        assert sum(made(3, budget=8)) == 3
+        assert films.paid() == 8
+
+
+def test_what_another_part_began_is_taken_up(recipe, film, tmp_path):
+    with serving(film) as films:
+        films.polls = 10**9
+        slow = {"settings": api_settings(films, longest_seconds=0.1)}
+        begun = generating.generate(settings(recipe, films, count=2, one=slow), tmp_path / "out")
+        assert dict(begun.reasons) == {"still_running": 2}
+        films.polls = 0
+        for part in range(2):
+            said = settings(recipe, films, count=2, one=slow, part=part, parts=2, budget={"videos": 2})
+            assert generating.generate(said, tmp_path / "out").counts["made"] == 1
+    assert films.paid() == 2
+
+
 @pytest.mark.parametrize(
     ("said", "line"),
     [

@@ -1,22 +1,27 @@
 """Generators that make videos for real: a tiny pipeline of diffusers, and this project's own gateway; then the source
 that hands their videos to the capture."""
 
+import functools
 import json
 import runpy
 import sys
 import threading
 import types
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tdmm_lm import config, video
 from tdmm_lm.config import Settings
 from tdmm_lm.corpus import generate as generating
-from tdmm_lm.corpus import video_prompts
+from tdmm_lm.corpus import perform, video_prompts
 from tdmm_lm.corpus.asking.ledger import Ledger
-from tdmm_lm.corpus.generators import Hopeless, Notes, Request, wan
+from tdmm_lm.corpus.generators import Failed, Hopeless, Notes, Request, wan
+from tdmm_lm.corpus.generators import folder as finished
+from tdmm_lm.corpus.score import Score
 from tdmm_lm.corpus.sources import Item, Rejected, generated
 from tdmm_lm.motion import face
 from tdmm_lm.sample import Sample
@@ -30,7 +35,6 @@ def pipeline(tmp_path_factory):
     """Wan with random weights, a few kilobytes of it, saved as its owners save it."""
     diffusers = pytest.importorskip("diffusers")
     import tokenizers
-    import torch
     import transformers
 
     torch.manual_seed(0)
@@ -56,6 +60,12 @@ def pipeline(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wan") / "pipeline"
     made.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """Tests change pipelines without a pause."""
+    monkeypatch.setattr(wan, "IDLE_SECONDS", 0.0)
 
 
 def wanted(pipeline, **said):
@@ -148,6 +158,62 @@ def test_a_run_with_a_pipeline(pipeline, tmp_path):
     assert len({path.read_bytes() for path in (tmp_path / "out" / "videos").iterdir()}) == 3
 
 
+def test_two_pipelines_are_loaded_once_each_and_never_both_in_memory(pipeline, tmp_path, monkeypatch):
+    monkeypatch.setattr(wan, "IDLE_SECONDS", 3.0)
+    monkeypatch.setattr(wan, "_HELD", wan._Held())
+    load, loads, alive = wan._load, [], weakref.WeakSet()
+
+    def counted(*by):
+        assert not alive
+        made = load(*by)
+        loads.append(by[2])
+        alive.add(made)
+        return made
+
+    monkeypatch.setattr(wan, "_load", counted)
+    two = {
+        dtype: {"adapter": "wan", "settings": wanted(pipeline, dtype=dtype).model_dump()}
+        for dtype in ("float32", "bfloat16")
+    }
+    summary = generating.generate(recipe(tmp_path, 6, two), tmp_path / "out")
+    assert summary.counts == {"made": 6}
+    assert sorted(loads) == ["bfloat16", "float32"]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "line"),
+    [
+        (RuntimeError("cuDNN:\nnot supported"), Failed, "broken_pipeline: Broken: RuntimeError: cuDNN: not supported"),
+        (TypeError("'str' + 'int'"), Failed, "broken_pipeline: Broken: TypeError: 'str'"),
+        (IndexError("index out of range in self"), Failed, "broken_pipeline: Broken: IndexError: index"),
+        (torch.OutOfMemoryError("no room"), Failed, "out_of_memory: 5 frames of 64x64"),
+        (torch.AcceleratorError("illegal address"), Hopeless, "cpu: expected a device that works, got illegal address"),
+        (ValueError("no such size"), Hopeless, "x: expected what Broken can make, it says: no such size"),
+    ],
+)
+def test_a_pipeline_that_breaks_down_ends_no_other_generator(notes, tmp_path, monkeypatch, error, raised, line):
+    class Broken:
+        def __call__(self, prompt, negative_prompt, num_frames, width, height, generator, output_type):
+            raise error
+
+    monkeypatch.setattr(wan, "_load", lambda *by: Broken())
+    monkeypatch.setattr(wan, "_HELD", wan._Held())
+    with pytest.raises(raised, match=line) as caught:
+        wan.generate(REQUEST, wanted("broken", options={}), tmp_path / "v.mp4", notes)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_finished_video_behind_a_relative_link(notes, tmp_path):
+    for name in ("store", "ready", "out"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "store/film.mp4").write_bytes(b"film")
+    (tmp_path / "ready/x.mp4").symlink_to("../store/film.mp4")
+    path = tmp_path / "out/deep.mp4"
+    finished.generate(REQUEST, finished.Settings(folder=tmp_path / "ready"), path, notes)
+    assert not path.is_symlink()
+    assert path.read_bytes() == b"film"
+
+
 @pytest.mark.slow
 def test_a_run_with_this_projects_own_gateway(tmp_path, monkeypatch):
     store_app = runpy.run_path(str(HERE.parent / "serve" / "store_app.py"))
@@ -190,16 +256,16 @@ def captured(item, settings):
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    """A folder of prompts, of which three have videos."""
+    """A folder of prompts, of which two have videos."""
     module = types.ModuleType("capture")
     module.Settings, module.samples = Capture, captured
     monkeypatch.setitem(sys.modules, "capture_for_tests", module)
     monkeypatch.setattr(generated, "CAPTURE", "capture_for_tests")
-    said = video_prompts.load(None, ["count=6", "words=[smile, scowl]"])
+    said = video_prompts.load(None, ["count=12", "words=[smile, scowl]"])
     video_prompts.write(said, tmp_path / "prompts.jsonl")
     (tmp_path / "videos").mkdir()
     prompts = list(video_prompts.read(tmp_path / "prompts.jsonl"))
-    for prompt in (prompts[1], prompts[4]):  # of one word each
+    for prompt in (prompts[3], prompts[10]):  # of one word each, and nothing small beside it
         (tmp_path / "videos" / f"{prompt.id}.mp4").write_bytes(b"film")
     return tmp_path, prompts
 
@@ -208,12 +274,13 @@ def test_prompts_with_videos_become_samples_with_what_was_asked(made):
     folder, prompts = made
     settings = generated.Settings(folder=folder, videos={"least_seconds": 2}, licence="mine")
     found = list(generated.items(settings, 0))
-    assert [item.id for item in found] == [f"generated/{prompts[place].id}" for place in (1, 4)]
+    assert [item.id for item in found] == [f"generated/{prompts[place].id}" for place in (3, 10)]
     assert json.loads(json.dumps(found[0].what)) == found[0].what
     assert list(generated.items(settings, 5)) == found
     smile, scowl = sorted(found, key=lambda item: item.what["asked"]["family"] != "joy")
     sample, rejected = generated.samples(smile, settings)
     prompt = next(prompt for prompt in prompts if prompt.id in smile.id)
+    assert (prompt.labels["level"], prompt.labels["micro"]) == ("clear", "none")
     assert (sample.id, sample.texts) == (f"generated/{prompt.id}/0", (prompt.facial, "seen"))
     assert sample.labels == {"family": "joy", "asked": prompt.labels, "obeyed": True}
     disobeyed, _ = generated.samples(scowl, settings)
@@ -225,6 +292,53 @@ def test_prompts_with_videos_become_samples_with_what_was_asked(made):
         "start": 0.0, "generator": prompt.generator, "prompt": prompt.text, "seed": prompt.seed
     }
     assert (rejected.source, rejected.reason, rejected.figures) == ("generated", "no_face", {"seconds": 2.0})
+
+
+ASKED = {
+    "family": "joy", "level": "strong", "side": "both", "micro_family": "", "blinks": 0, "gesture": "none", "count": 0,
+    "gaze": "front",
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "did"),
+    [
+        ({}, True),
+        ({"level": "clear"}, True),
+        ({"level": "slight"}, False),
+        ({"family": "anger"}, False),
+        ({"family": "neutral", "level": ""}, False),
+        ({"micro_family": "brow_raise"}, False),
+        ({"blinks": 1}, True),
+        ({"blinks": 2}, False),
+        ({"gesture": "nod", "count": 2}, True),
+        ({"gesture": "nod", "count": 1}, False),
+        ({"gesture": "tilt_left", "count": 1}, False),
+        ({"gaze": "left"}, True),
+        ({"gaze": "right"}, False),
+    ],
+)
+def test_a_prompt_is_a_text_only_if_the_face_did_all_of_it(asked, did):
+    assert generated.obeyed(_smiling(), ASKED | asked) is did
+
+
+@pytest.mark.parametrize(("side", "did"), [("left", True), ("right", False)])
+def test_a_wink_of_the_other_eye_is_not_what_was_asked(side, did):
+    one = perform.perform(Score.model_validate({"seconds": 3, "expressions": [
+        {"word": "wink", "intensity": 0.9, "onset": 0.8, "attack": 0.2, "hold": 0.6, "release": 0.3, "side": "left"},
+    ]}))
+    assert generated.obeyed(one, ASKED | {"family": "wink", "level": "clear", "side": side}) is did
+
+
+@functools.lru_cache(maxsize=1)
+def _smiling():
+    """A strong smile, two nods, one blink and a glance to the left."""
+    return perform.perform(Score.model_validate({
+        "seconds": 6, "blinks": [4.6],
+        "expressions": [{"word": "smile", "intensity": 0.9, "onset": 0.4, "attack": 0.3, "hold": 3, "release": 0.4}],
+        "head": [{"gesture": "nod", "count": 2, "onset": 1, "seconds": 1.2, "degrees": 12}],
+        "gaze": [{"direction": "left", "onset": 2.8, "seconds": 1.2, "amount": 0.8}],
+    }))
 
 
 def test_a_broken_video_is_rejected_and_a_missing_model_is_not_its_fault(made):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tdmm_lm.corpus.asking.patience import Hopeless, Patience
 from tdmm_lm.corpus.capture import faces, hearing, judges, listening
 
 pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'tdmm-lm[capture]'")
@@ -184,21 +185,27 @@ def test_cepstra_are_those_of_a_direct_sum():
 
 
 class _Whisper(BaseHTTPRequestHandler):
+    """Gives ``answer`` after ``faults``; without a status these are sent as they are."""
+
     answer: tuple[int, bytes] = (200, b"")
+    faults: list[tuple[int, bytes]] = []  # noqa: RUF012
     seen: dict[str, Any] = {}  # noqa: RUF012
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         type(self).seen = {"path": self.path, "body": body, "key": self.headers.get("Authorization")}
-        self.send_response(self.answer[0])
-        self.end_headers()
-        self.wfile.write(self.answer[1])
+        status, said = self.faults.pop(0) if self.faults else self.answer
+        if status:
+            self.send_response(status)
+            self.end_headers()
+        self.wfile.write(said)
 
     def log_message(self, *_: object) -> None: ...
 
 
 @pytest.fixture
-def address():
+def address(monkeypatch):
+    monkeypatch.setattr(judges, "PATIENCE", Patience(tries=2, seconds=5, first_pause_seconds=0))
     server = HTTPServer(("127.0.0.1", 0), _Whisper)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
@@ -215,10 +222,40 @@ def test_transcription_by_address(address, monkeypatch):
     body = _Whisper.seen["body"]
     assert b'name="model"\r\n\r\ntiny' in body
     assert b"RIFF" in body
-    for answer in ((500, b"down"), (200, b"no json"), (200, b"[]")):
+    for answer in ((400, b"too short"), (500, b""), (200, b"no json"), (200, b"[]"), (200, b'{"text": null}')):
         _Whisper.answer = answer
         with pytest.raises(ValueError, match=r"/v1/audio/transcriptions: expected a transcription with a text, got"):
             judges.transcribe(bursts(1.0), named)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        (503, b"restarting"), (500, b""), (429, b""), (0, b""), (0, b"what is that\r\n\r\n"),
+        (0, b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"),
+    ],
+)
+def test_an_address_that_is_down_for_a_moment_is_asked_again(address, fault):
+    _Whisper.answer, _Whisper.faults = (200, b'{"text": "bin blue"}'), [fault]
+    assert judges.transcribe(bursts(1.0), judges.Settings(transcriber=address)) == "bin blue"
+
+
+def test_an_address_that_stays_down_or_lets_nobody_in_rejects_no_clip(address):
+    loud, named = np.full(16000, 0.03, np.float32), judges.Settings(transcriber=address)
+    again = r"/v1/audio/transcriptions: expected an answer, got {}.*; start again when it is well\."
+    for answer, line in (
+        ((503, b"down"), again.format("http_503: down")), ((429, b""), again.format("busy")),
+        ((0, b"what is that\r\n\r\n"), again.format("cut_off")),
+        ((401, b"No key."), r"127\.0\.0\.1: expected an answer, got status 401: No key\."),
+        ((403, b""), "got status 403: nothing said"),
+    ):
+        _Whisper.answer = answer
+        with pytest.raises(Hopeless, match=line):
+            faults(named, loud, 0)
+    with pytest.raises(Hopeless, match=again.format("unreachable")):
+        faults(judges.Settings(transcriber="http://127.0.0.1:1/v1"), loud, 0)
+    with pytest.raises(ValueError, match=r"url: expected an address .*80o0"):
+        judges.check(judges.Settings(transcriber="http://127.0.0.1:80o0/v1"))
 
 
 def test_transcription_by_faster_whisper(tmp_path, monkeypatch):
@@ -286,5 +323,5 @@ def test_each_judge_rejects_and_passes(speaker, syncnet, dnsmos, address):
     assert faults(by(transcriber=address), np.tile(loud, 9), 0)[0] == ["sparse_speech"]
     _Whisper.answer = (200, json.dumps({"text": " ... "}).encode())
     assert faults(by(transcriber=address), loud, 0)[0] == ["nothing_said"]
-    _Whisper.answer = (503, b"")
+    _Whisper.answer = (400, b"")
     assert faults(by(transcriber=address), loud, 0)[0] == ["no_transcript"]

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -37,10 +38,29 @@ def test_pieces_are_those_of_the_whole(tmp_path):
         assert len(sound.take(0, 1)) == 0
 
 
+def test_sound_that_becomes_stereo_at_another_rate(tmp_path):
+    """As in a broadcast, where an advertisement begins."""
+    for name, rate, layout, channels in (("a", 16000, "mono", 1), ("b", 44100, "stereo", 2)):
+        wave = (np.random.default_rng(0).uniform(-9000, 9000, (1, rate * channels))).astype(np.int16)
+        with av.open(str(tmp_path / name), "w", format="mp2") as out:
+            heard = out.add_stream("mp2", rate=rate, layout=layout)
+            for at in range(0, rate, 1152):
+                block = wave[:, at * channels : (at + 1152) * channels]
+                frame = av.AudioFrame.from_ndarray(block, "s16", layout)
+                frame.sample_rate, frame.pts = rate, at
+                out.mux(heard.encode(frame))
+            out.mux(heard.encode(None))
+    path = tmp_path / "both.mp2"
+    path.write_bytes((tmp_path / "a").read_bytes() + (tmp_path / "b").read_bytes())
+    whole = video.audio(path)
+    assert len(whole) == pytest.approx(2 * 16000, abs=2000)
+    with listening.Sound(path) as sound:
+        np.testing.assert_array_equal(sound.take(0.0, 5.0), whole)
+        assert not sound.damaged
+
+
 @pytest.mark.parametrize("ahead", [-0.3, 0.4])
 def test_sound_that_begins_before_or_after_the_pictures(tmp_path, ahead):
-    import av
-
     wave = noise(2.0)
     with av.open(str(tmp_path / "a.mkv"), "w") as out:
         shown, heard = out.add_stream("libx264", rate=25), out.add_stream("pcm_s16le", rate=16000, layout="mono")

@@ -70,7 +70,8 @@ def test_what_is_broken_is_named_and_the_rest_goes_on(tmp_path):
     holed[7, 3] = np.nan
     whole = (folder / "texts/000000.txt").read_text()
     kinds = {
-        "cut": vectors.joinpath("000000.npy").read_bytes()[:5000], "empty": b"", "object": None, "flat": rows[:, :100],
+        "cut": vectors.joinpath("000000.npy").read_bytes()[:5000], "empty": b"",
+        "zip": b"PK\3\4 and no more", "object": None, "flat": rows[:, :100],
         "hole": holed, "short": rows[:20], "long": np.concatenate([rows] * 3),
     }
     for name, held in kinds.items():
@@ -89,7 +90,8 @@ def test_what_is_broken_is_named_and_the_rest_goes_on(tmp_path):
     assert [sample.id for sample in good] == ["humanml3d/odd", "humanml3d/000000"]
     reasons = {ident.removeprefix("humanml3d/"): result.reason for ident, result in rejected.items()}
     assert reasons == {
-        "cut": "broken_file", "empty": "broken_file", "object": "broken_file", "flat": "wrong_shape",
+        "cut": "broken_file", "empty": "broken_file", "zip": "broken_file", "object": "broken_file",
+        "flat": "wrong_shape",
         "hole": "not_finite", "short": "too_short", "long": "too_long", "mute": "missing_text", "odd:1": "bad_text",
         "odd:2": "bad_text", "gone": "missing_motion",
     }

@@ -73,7 +73,9 @@ def test_mead_labels_become_family_level_and_text(tmp_path, videos):
     assert sample.texts == ("A person talks and looks very angry.",)
     assert sample.labels == {"blinks": 1, "emotion": "angry", "family": "anger", "level": "strong", "view": "front"}
     assert (sample.speaker, sample.source, sample.split) == ("mead/M003", "MEAD", "train")
-    assert sample.provenance == {"seconds": [0.0, 1.0], "file": "M003/video/front/angry/level_3/001.mp4"}
+    film = folder / "M003/video/front/angry/level_3/001.mp4"
+    assert sample.provenance == {"seconds": [0.0, 1.0], "file": str(film)}
+    assert film.is_file()
     assert abs(float(sample.audio[4000:12000].max()) - 0.2) < 0.05  # the tone of the .m4a
     lost = rejected["mead/M003/front/angry/level_3/001#1"].detail
     assert lost == f"{folder / 'M003/video/front/angry/level_3/001.mp4'}: expected a face, found none."
@@ -140,9 +142,8 @@ def test_a_real_face_goes_the_whole_way(tmp_path, silent):
     (sample,) = good.values()
     assert sample.texts == ("A person talks and looks happy.",)
     clip = sample.clips["face"]
-    assert (clip.modality, clip.fps, sample.provenance["file"]) == (
-        "face", 25, "M003/video/front/happy/level_2/001.mp4"
-    )
+    assert (clip.modality, clip.fps) == ("face", 25)
+    assert sample.provenance["file"] == str(tmp_path / "MEAD/M003/video/front/happy/level_2/001.mp4")
     start, stop = sample.provenance["seconds"]
     wave = media.audio(given)[round(start * 16_000) : round(stop * 16_000)]
     shared = min(len(wave), len(sample.audio))
@@ -163,6 +164,7 @@ def test_ravdess_names_become_labels(tmp_path, videos, zipped):
     sample = good["ravdess/01-01-05-02-01-01-01#0"]
     assert sample.texts == ('A man says "Kids are talking by the door" and looks very angry.',)
     assert (sample.labels["family"], sample.labels["level"], sample.speaker) == ("anger", "strong", "ravdess/01")
+    assert Path(sample.provenance["file"]).is_file()
     assert good["ravdess/01-01-08-01-02-01-24#0"].texts == (
         'A woman says "Dogs are sitting by the door" and looks surprised.',
     )
@@ -236,6 +238,11 @@ def test_mmhead_lists_in_another_way_and_other_files(tmp_path, flame):
     plain = config.check(mmhead.Settings, given | {"id_key": "id"}, "recipe")
     with pytest.raises(ValueError, match=r"all.json: expected a mapping of .* to IDs, or objects with 'id' and 'part'"):
         list(mmhead.items(plain, 0))
+    with pytest.raises(ValueError, match=r"motion: expected a path with \{id\} and \{level\}, got 'flat/\{name\}.npy'"):
+        config.check(mmhead.Settings, given | {"motion": "flat/{name}.npy"}, "recipe")
+    (folder / "all.json").write_text(json.dumps({"train": 5}))
+    with pytest.raises(ValueError, match=r"all.json: expected a mapping of .* to IDs"):
+        list(mmhead.items(x, 0))
 
 
 class Evil:

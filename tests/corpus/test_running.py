@@ -104,6 +104,8 @@ def test_ray_makes_the_same_bytes_and_says_mistakes_in_a_line(script, undisturbe
     assert all_bytes(tmp_path / "out") == all_bytes(undisturbed)
     monkeypatch.syspath_prepend(HERE)
     assert "138 rows" in checking.check(tmp_path / "out")
+    told, wrong = start(script, tmp_path / "out", 2, "ray").communicate(timeout=180)  # nothing is left to do
+    assert "20 shards, 138 rows" in told, wrong
 
 
 def test_rows_refused_by_workers_are_counted(tmp_path, monkeypatch):
@@ -112,3 +114,13 @@ def test_rows_refused_by_workers_are_counted(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"none: expected a row .*; rejected 40: no_licence 35, hiss 5; the"):
         build.build(settings, tmp_path / "none")  # every row refused, and said so
     assert not list(table.rows(tmp_path / "none"))
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_ended_from_outside_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(HERE)
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    settings = build.Settings(sources={"made_up.tape": {"dies": True}}, shard=4, workers=2)
+    with pytest.raises(ValueError, match="workers: expected 2 to work to the end, one was ended from outside"):
+        build.build(settings, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.parquet"))

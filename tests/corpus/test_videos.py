@@ -180,6 +180,15 @@ def test_what_is_off_says_so(monkeypatch, tmp_path, good):
     assert "speech_share" not in made.provenance["figures"]
 
 
+@real
+def test_a_tracker_that_is_no_model_is_told_before_any_work(monkeypatch, tmp_path):
+    broken = tmp_path / "face_landmarker.task"
+    broken.write_bytes(capture.landmarker().read_bytes()[:5000])
+    monkeypatch.setattr(capture, "landmarker", lambda *_: broken)
+    with pytest.raises(ValueError, match=r"face_landmarker\.task: expected"):
+        next(videos.items(videos.Settings(folder=GRID, name="other"), 0))
+
+
 def test_boxes_overlap():
     box = np.array([0.0, 0, 2, 2])
     assert faces.overlap(box, box) == 1

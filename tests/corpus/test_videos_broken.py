@@ -3,6 +3,7 @@
 The real frames are a talker's (GRID); everything that is wrong with them is made here.
 """
 
+import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from tdmm_lm import bundle, video
+from tdmm_lm.corpus import build, table
 from tdmm_lm.corpus.sources import Item, Rejected, videos
 from tdmm_lm.sample import Sample
 
@@ -98,6 +100,16 @@ def test_files_that_are_no_videos(tmp_path, talk):
     (tmp_path / "folder.mp4").mkdir()
     assert only(made(tmp_path / "folder.mp4")).reason == "folder"
     assert only(made(tmp_path / "gone.mp4")).reason == "missing"
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    Path(os.fsdecode(os.fsencode(folder) + b"/odd\xff.mp4")).touch()
+    with pytest.raises(ValueError, match="expected a row at least, got none; rejected 1: empty 1"):
+        build.build(build.Settings(sources={"videos": {"folder": folder}}), tmp_path / "out")
+    (refused,) = table.rejected(tmp_path / "out")
+    assert (refused["id"], refused["reason"]) == ("videos/odd\\udcff.mp4", "empty")
 
 
 def test_sound_alone_and_no_frames(tmp_path):

@@ -147,23 +147,30 @@ def test_wrong_recipes():
 
 def test_a_data_sets_clips_are_watched(film, tmp_path):
     def row(name, path, seconds):
-        whence = json.dumps({"file": str(path), "seconds": seconds})
+        whence = json.dumps({"file": str(path), "seconds": seconds} if path else {"generator": "code"})
         empty = dict.fromkeys(table.SCHEMA.names)
         return {**empty, "id": name, "split": "train", "texts": [], "prompts": [], "provenance": whence}
 
-    made = [row("one", film, [0.0, 1.0]), row("gone", tmp_path / "none.mp4", [0, 1]), row("dull", film, [1.0, 2.0])]
+    made = [
+        row("one", film, [0.0, 1.0]), row("gone", tmp_path / "none.mp4", [0, 1]), row("dull", film, [1.0, 2.0]),
+        row("made", None, None), row("whole", film, None),
+    ]
     table.write(made, tmp_path / "set" / "train-00000.parquet")
     shown = watching.data_url(watching.stills(film, 1.0, 2.0, 4)[1][0], 80)
     with serving(lambda body: "?" if shown in json.dumps(body["messages"]) else GOOD) as chat:
         told = watching.run(recipe(chat), tmp_path / "set", tmp_path / "out")
-        assert told == f"{tmp_path / 'out'}: 1 described, 1 nonsense."
+        assert told == f"{tmp_path / 'out'}: 2 described, 2 no_film, 1 nonsense."
         asked = len(chat.asked)
         watching.run(recipe(chat), tmp_path / "set", tmp_path / "out")
         assert len(chat.asked) == asked, "answers are kept"
-    (line,) = (tmp_path / "out" / "texts.jsonl").read_text().splitlines()
-    assert (json.loads(line)["id"], json.loads(line)["text"]) == ("one", GOOD)
-    (line,) = (tmp_path / "out" / "aside.jsonl").read_text().splitlines()
-    assert json.loads(line)["id"] == "dull"
+    told = [json.loads(line) for line in (tmp_path / "out" / "texts.jsonl").open()]
+    assert [(one["id"], one["text"]) for one in told] == [("one", GOOD), ("whole", GOOD)]
+    assert max(told[1]["provenance"]["frame_seconds"]) > 1.5
+    aside = [json.loads(line) for line in (tmp_path / "out" / "aside.jsonl").open()]
+    assert [(one["id"], one["reason"]) for one in aside] == [
+        ("gone", "no_film"), ("dull", "nonsense"), ("made", "no_film"),
+    ]
+    assert aside[0]["detail"] == f"expected a video's file in the provenance, got '{tmp_path / 'none.mp4'}'."
     with pytest.raises(ValueError, match=r"set: expected a folder outside of .*set, which is only read"):
         watching.run(watching.load(), tmp_path / "set", tmp_path / "set")
     (tmp_path / "bare").mkdir()

@@ -10,6 +10,7 @@ import os
 import threading
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 STARTS = (b'{"key"', b'{"spend"')  # of lines
 
@@ -28,6 +29,7 @@ class Answers:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self._lock = path, threading.Lock()
         self._places: dict[str, tuple[int, int]] = {}
+        self._asking: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self._spent: dict[str, float] = {}
         self._file = path.open("rb" if reading else "a+b")
         try:
@@ -74,6 +76,11 @@ class Answers:
                 return None
             start, size = self._places[key]
             return json.loads(os.pread(self._file.fileno(), size, start))["answer"]
+
+    def asking(self, key: str) -> threading.Lock:
+        """Hold it while an answer is looked for: who asks the same meanwhile waits, and finds it here."""
+        with self._lock:
+            return self._asking.setdefault(key, threading.Lock())
 
     def put(self, key: str, answer: dict[str, Any]) -> None:
         with self._lock:

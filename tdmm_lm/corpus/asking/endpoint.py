@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ B = TypeVar("B")
 
 LENGTHS = ("max_completion_tokens", "max_tokens")  # names under which an answer's length is bounded
 MESSAGE_TOKENS = 16  # that a chat template puts around a message, at most
-UNANSWERED = ("busy", "unreachable", "http_408", "http_409", "http_425")  # failures that no server charges for
+UNANSWERED = ("busy", "unreachable")  # failures that no server charges for, as for all of http_4..
 
 
 class Budget(config.Settings):
@@ -57,8 +57,7 @@ class Settings(config.Settings):
 
     @model_validator(mode="after")
     def _bounded(self) -> "Settings":
-        if not any(isinstance(self.options.get(name), int) for name in LENGTHS):
-            raise ValueError(f"options: expected {' or '.join(LENGTHS)}, a whole number; a budget needs a bound")
+        longest(self.options)
         reserved = {"model", "messages", "stream", "n"} & set(self.options)
         if reserved:
             raise ValueError(f"options: expected none of {', '.join(sorted(reserved))}, which are set elsewhere")
@@ -67,7 +66,19 @@ class Settings(config.Settings):
     @property
     def longest(self) -> int:
         """Tokens of an answer, at most."""
-        return next(int(self.options[name]) for name in LENGTHS if name in self.options)
+        return longest(self.options)
+
+
+def longest(options: Mapping[str, Any]) -> int:
+    """Tokens of an answer to a request with these options, at most.
+
+    Raises:
+        ValueError: nothing bounds it.
+    """
+    bound = max((options[name] for name in LENGTHS if isinstance(options.get(name), int)), default=0)
+    if bound < 1:
+        raise ValueError(f"options: expected {' or '.join(LENGTHS)}, a whole number; a budget needs a bound")
+    return bound
 
 
 @dataclass(frozen=True)
@@ -139,22 +150,23 @@ class Endpoint:
             Failed: no answer in all tries; its reason is for counting.
             Spent: another request may go over the budget.
             Hopeless: nothing will ever be answered (key, model, address, or many failures in a row).
+            ValueError: ``options`` that unbind an answer's tokens.
         """
         body, key = self.asked(messages, turn=turn, options=options)
-        kept = self._answers.get(key)
-        if kept is not None:
-            return Answer(**{**kept, "kept": True})
-        if self.offline:
-            raise Failed("not_kept", f"{self._answers.path} holds no answer to this question")
-        most_in = _most_tokens(messages, self.settings.image_tokens)
-        try:
-            answer = patience.tried(lambda: self._once(body, most_in), self.settings.patience, wait=self._wait)
-        except Failed as failure:
-            self._count(failed=failure.again)
-            raise
-        self._count(failed=False)
-        self._answers.put(key, asdict(answer))
-        return answer
+        with self._answers.asking(key):
+            kept = self._answers.get(key)
+            if kept is not None:
+                return Answer(**{**kept, "kept": True})
+            if self.offline:
+                raise Failed("not_kept", f"{self._answers.path} holds no answer to this question")
+            try:
+                answer = patience.tried(lambda: self._once(body), self.settings.patience, wait=self._wait)
+            except Failed as failure:
+                self._count(failed=failure.again)
+                raise
+            self._count(failed=False)
+            self._answers.put(key, asdict(answer))
+            return answer
 
     def asked(
         self, messages: list[dict[str, Any]], *, turn: int = 0, options: dict[str, Any] | None = None
@@ -190,8 +202,9 @@ class Endpoint:
         price = tokens_in * self.settings.dollars_per_million_in + tokens_out * self.settings.dollars_per_million_out
         return {"requests": 1, "tokens": tokens_in + tokens_out, "dollars": price / 1e6}
 
-    def _once(self, body: dict[str, Any], most_in: int) -> Answer:
-        taken = self.purse.take(self._cost(most_in, self.settings.longest))
+    def _once(self, body: dict[str, Any]) -> Answer:
+        most_in = _most_tokens(body["messages"], self.settings.image_tokens)
+        taken = self.purse.take(self._cost(most_in, longest(body)))
         began = time.monotonic()
         try:
             reply = patience.once(

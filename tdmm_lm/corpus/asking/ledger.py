@@ -5,27 +5,34 @@ amounts in ``spend`` add up. Every line is on the disk before the step that it t
 """
 
 import fcntl
+import heapq
 import json
 import os
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 
 class Ledger:
-    """An open ledger, for this process alone; safe for threads."""
+    """An open ledger, for this process alone; safe for threads.
 
-    def __init__(self, path: Path) -> None:
+    What ``others``, ledgers of runs that shared the work out otherwise, say of an id is known too; ``spent_before`` is
+    what those runs spent.
+    """
+
+    def __init__(self, path: Path, others: Iterable[Path] = ()) -> None:
         """
         Raises:
-            ValueError: another run has it open, or a line in it is broken.
+            ValueError: another run has it open, or a line in one of them is broken.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self._lock = path, threading.Lock()
         self._known: dict[str, dict[str, Any]] = {}
         self._claimed: dict[str, str] = {}
         self.spent: dict[str, float] = {}
+        self.spent_before: dict[str, float] = {}
         self._file = path.open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -33,7 +40,15 @@ class Ledger:
             self._file.close()
             raise ValueError(f"{path}: expected to be the only run here, another has it open; wait for it.") from None
         try:
-            self._read()
+            self._file.seek(0)
+            own = self._file.read()
+            rows, whole = _entries(own, path)
+            if whole < len(own):  # the machine stopped in the middle of a line
+                self._file.truncate(whole)
+            told = [[(row, self.spent) for row in rows]]
+            told += [[(row, self.spent_before) for row in _entries(one.read_bytes(), one)[0]] for one in others]
+            for row, spent in heapq.merge(*told, key=lambda one: float(one[0]["at"])):
+                self._take(row, spent)
         except BaseException:
             self._file.close()
             raise
@@ -44,21 +59,7 @@ class Ledger:
     def __exit__(self, *error: object) -> None:
         self._file.close()
 
-    def _read(self) -> None:
-        self._file.seek(0)
-        data = self._file.read()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):  # the machine stopped in the middle of a line
-            self._file.truncate(whole)
-        for number, line in enumerate(data[:whole].splitlines(), 1):
-            try:
-                row = json.loads(line)
-                row["id"], row["at"]
-            except (ValueError, KeyError, TypeError):
-                raise ValueError(f"{self.path}: line {number}: expected an entry, got {line[:60]!r}.") from None
-            self._take(row)
-
-    def _take(self, row: dict[str, Any]) -> None:
+    def _take(self, row: dict[str, Any], spent: dict[str, float]) -> None:
         known = self._known.setdefault(row["id"], {})
         if known.get("job") and "job" in row and row["job"] != known["job"]:
             self._claimed.pop(known["job"], None)
@@ -66,7 +67,7 @@ class Ledger:
         if row.get("job"):
             self._claimed[row["job"]] = row["id"]
         for what, amount in row.get("spend", {}).items():
-            self.spent[what] = self.spent.get(what, 0.0) + amount
+            spent[what] = spent.get(what, 0.0) + amount
 
     def of(self, name: str) -> dict[str, Any]:
         """All that is known of an id; empty where nothing is."""
@@ -91,4 +92,17 @@ class Ledger:
         self._file.write(json.dumps(row).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._take(row)
+        self._take(row, self.spent)
+
+
+def _entries(data: bytes, path: Path) -> tuple[list[dict[str, Any]], int]:
+    """A ledger's entries, and how many bytes are whole lines."""
+    whole, rows = data.rfind(b"\n") + 1, []
+    for number, line in enumerate(data[:whole].splitlines(), 1):
+        try:
+            row = json.loads(line)
+            row["id"], float(row["at"])
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{path}: line {number}: expected an entry, got {line[:60]!r}.") from None
+        rows.append(row)
+    return rows, whole

@@ -77,26 +77,33 @@ def client(url: str, key_variable: str | None, seconds: float) -> "httpx.Client"
     """A connection to a server, with the key that an environment variable holds, if it holds one.
 
     Raises:
-        ImportError: no httpx.
+        ModuleNotFoundError: no httpx.
         ValueError: no http address.
     """
     try:
         import httpx
-    except ImportError:
-        raise ImportError("endpoint: expected the package httpx, found none; pip install 'tdmm-lm[corpus]'.") from None
+    except ModuleNotFoundError:
+        line = "endpoint: expected the package httpx, found none; pip install 'tdmm-lm[corpus]'."
+        raise ModuleNotFoundError(line, name="httpx") from None
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"url: expected http://... or https://..., got {url!r}.")
     key = os.environ.get(key_variable, "") if key_variable else ""
     headers = {"authorization": f"Bearer {key}"} if key else {}
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-    return httpx.Client(base_url=url.rstrip("/") + "/", headers=headers, timeout=seconds, limits=limits)
+    try:
+        return httpx.Client(base_url=url.rstrip("/") + "/", headers=headers, timeout=seconds, limits=limits)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"url: expected an address such as http://127.0.0.1:8000/v1, got {url!r} ({error}).") from None
 
 
 def once(
     client: "httpx.Client", method: str, path: str, *, seconds: float, body: Any = None,
-    headers: dict[str, str] | None = None, into: Path | None = None, hopeless: tuple[int, ...] = HOPELESS,
+    files: dict[str, tuple[str, bytes, str]] | None = None, headers: dict[str, str] | None = None,
+    into: Path | None = None, hopeless: tuple[int, ...] = HOPELESS,
 ) -> Reply:
     """One request, within ``seconds`` from first to last byte; ``into`` a file instead of memory.
+
+    ``body`` goes as JSON; beside ``files`` (field: name, bytes, type) its fields are those of the same form.
 
     Raises:
         Failed: unreachable (nothing was sent), timed_out, cut_off, too_large, or http_STATUS with what the server said.
@@ -105,8 +112,9 @@ def once(
     import httpx
 
     end = time.monotonic() + seconds
+    sent: dict[str, Any] = {"data": body, "files": files} if files else {"json": body}
     try:
-        with client.stream(method, path, json=body, headers=headers, timeout=seconds) as answer:
+        with client.stream(method, path, **sent, headers=headers, timeout=seconds) as answer:
             known = {name.lower(): value for name, value in answer.headers.items()}
             saved = into is not None and answer.status_code < 400
             data, size = bytearray(), 0

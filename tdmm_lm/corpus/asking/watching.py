@@ -164,10 +164,14 @@ def one(film: Film, endpoint: Endpoint, settings: Settings) -> Watched | Rejecte
 
 
 def watch(
-    films: Iterable[Film], endpoint: Endpoint, settings: Settings
-) -> Iterator[tuple[Film, Watched | Rejected]]:
+    films: Iterable[Film | Rejected], endpoint: Endpoint, settings: Settings
+) -> Iterator[tuple[Film | Rejected, Watched | Rejected]]:
     """Every film with its description, in order; what has none comes with its reason, and the others go on."""
-    return endpoints.each(lambda film: one(film, endpoint, settings), films, settings.endpoint.at_once)
+
+    def watched(film: Film | Rejected) -> Watched | Rejected:
+        return film if isinstance(film, Rejected) else one(film, endpoint, settings)
+
+    return endpoints.each(watched, films, settings.endpoint.at_once)
 
 
 def run(settings: Settings, source: str | Path, out: str | Path) -> str:
@@ -187,27 +191,27 @@ def run(settings: Settings, source: str | Path, out: str | Path) -> str:
     endpoints.apart(Path(source), out)
     table.shards(Path(source))  # are there, before anything is written
     rows = table.rows(Path(source), ["id", "provenance", "labels"])
-    films = (film for film in map(film_of, rows) if film is not None)
     with (
         Endpoint(settings.endpoint, out / "answers.jsonl") as endpoint,
         replacing(out / "texts.jsonl") as told, told.open("w") as texts,
         replacing(out / "aside.jsonl") as beside, beside.open("w") as aside,
     ):
-        for _, made in track(watch(films, endpoint, settings), "watching"):
+        for _, made in track(watch(map(film_of, rows), endpoint, settings), "watching"):
             into = texts if isinstance(made, Watched) else aside
             into.write(json.dumps(asdict(made)) + "\n")
             counts["described" if isinstance(made, Watched) else made.reason] += 1
-    if not counts:
+    if set(counts) <= {"no_film"}:
         raise ValueError(f"{source}: expected rows with a film (provenance: file, seconds), found none.")
     return f"{out}: " + ", ".join(f"{count} {what}" for what, count in counts.most_common()) + "."
 
 
-def film_of(row: dict[str, Any]) -> Film | None:
-    """The film of a data set's row, where its provenance names one that is still there."""
+def film_of(row: dict[str, Any]) -> Film | Rejected:
+    """The film of a data set's row, or ``no_film`` where its provenance names none that is still there."""
     whence = json.loads(row["provenance"] or "{}")
-    path = Path(str(whence.get("file", "")))
+    path = Path(str(whence.get("file") or ""))
     if not path.is_file():
-        return None
+        told = f"expected a video's file in the provenance, got {whence.get('file')!r}."
+        return Rejected(row["id"], SOURCE, "no_film", told)
     labels = Labels.model_validate(row["labels"]) if row["labels"] else None
-    start, stop = whence.get("seconds", (0.0, None))
+    start, stop = whence.get("seconds") or (0.0, None)
     return Film(row["id"], path, start, stop, labels)

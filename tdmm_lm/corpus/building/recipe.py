@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tdmm_lm import bundle, config
 from tdmm_lm.corpus.caption import Style
@@ -30,7 +30,10 @@ class Ray(config.Settings):
 
 
 class Settings(config.Settings):
-    """A data set. ``sources`` has a section each of a file of tdmm_lm/corpus/sources, or of a dotted module."""
+    """A data set. ``sources`` has a section each of a file of tdmm_lm/corpus/sources, or of a dotted module.
+
+    A section of null is left out: ``sources.recorded=null`` on the command line.
+    """
 
     sources: dict[str, dict[str, Any]] = Field(min_length=1)
     texts: int = Field(default=3, ge=0)  # descriptions a row, made from its labels
@@ -45,6 +48,11 @@ class Settings(config.Settings):
     runner: Literal["local", "ray"] = "local"
     workers: int | None = Field(default=None, ge=1)  # processes; by default one a core where there is much to do
     ray: Ray = Ray()
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _there(cls, value: Any) -> Any:
+        return {name: own for name, own in value.items() if own is not None} if isinstance(value, dict) else value
 
 
 def sources(settings: Settings) -> dict[str, tuple[ModuleType, Any]]:
@@ -67,6 +75,10 @@ def told(settings: Settings) -> dict[str, Any]:
     """What decides the rows, as plain data: sources with their defaults filled in, not who does the work."""
     said = settings.model_dump(mode="json", exclude={"runner", "workers", "ray", "sources"})
     said["more_texts"] = [_sha256(path) for path in settings.more_texts]  # what they say, not where they lie
+    if settings.codec:  # trained anew it makes other codes
+        from tdmm_lm import codec
+
+        said["codec_sha256"] = codec.weights_sha256(codec_folder(settings.codec))
     return said | {"sources": {name: own.model_dump(mode="json") for name, (_, own) in sources(settings).items()}}
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
+from jaxtyping import Float
 from pydantic import ValidationError
 
 from tdmm_lm import rigs
@@ -41,6 +42,11 @@ class Maker:
     @cached_property
     def more(self) -> dict[str, list[str]]:
         return recipe.more(self.settings)
+
+    def ready(self) -> None:
+        """Raises what would fail for every row."""
+        _rig(self.settings.rig)
+        _ = self.codec, self.more
 
     def rig(self, clip: MotionClip) -> rigs.Rig:
         """ARKit's shapes are shown on the recipe's rig, others on their own."""
@@ -77,7 +83,7 @@ class Maker:
             some = islice(cycle(styles), self.settings.texts)
             made = [caption.describe(known, rng, style, split="train") for style in some]
         clips = {name: table.packed(clip) for name, clip in sample.clips.items()} if self.settings.clips else {}
-        sound = sample.audio if self.settings.audio else None
+        sound = _as_long(sample) if self.settings.audio else None
         return {
             "id": sample.id, "split": sample.split, "source": sample.source, "licence": sample.licence,
             "speaker": sample.speaker, "described": len(made),
@@ -107,6 +113,17 @@ class Maker:
             "instruction": edit["instruction"], "score": json.dumps(edit["score"]),
             "codes": self.codes({"face": perform(after)}) if self.settings.codec else None,
         }
+
+
+def _as_long(sample: Sample) -> Float[np.ndarray, " samples"] | None:
+    """A sample's sound, cut or filled with silence to its clip's length; None where there is none."""
+    if sample.audio is None or not len(sample.audio):
+        return None
+    clip = next(iter(sample.clips.values()), None)
+    if clip is None:
+        return sample.audio
+    length = round(clip.frames / clip.fps * table.AUDIO_RATE)
+    return np.pad(sample.audio[:length], (0, max(0, length - len(sample.audio))))
 
 
 @lru_cache(maxsize=4)

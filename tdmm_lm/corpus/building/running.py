@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -32,10 +33,12 @@ def run(left: list[Shard], settings: recipe.Settings, out: Path) -> Iterator[Mad
         ValueError: what a shard's making raises; finished shards stay. Or Ray is not to be reached.
         ModuleNotFoundError: Ray is asked for and not installed.
     """
+    if not left:
+        return
     if settings.runner == "ray":
         yield from _by_ray(left, settings, out)
         return
-    workers = min(settings.workers or (1 if len(left) <= ALONE else os.cpu_count() or 1), max(1, len(left)))
+    workers = min(settings.workers or (1 if len(left) <= ALONE else os.cpu_count() or 1), len(left))
     if workers == 1:
         yield from (shards.make(shard, settings, out) for shard in left)
     else:
@@ -60,6 +63,11 @@ def _by_pool(left: Iterable[Shard], settings: recipe.Settings, out: Path, worker
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     for one in done:
                         yield one.result()
+            except BrokenProcessPool:
+                raise ValueError(
+                    f"workers: expected {workers} to work to the end, one was ended from outside, as where memory is "
+                    "short; start again with fewer, finished shards stay."
+                ) from None
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise

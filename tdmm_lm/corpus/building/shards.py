@@ -14,7 +14,7 @@ from typing import Any
 
 from tdmm_lm.corpus import table
 from tdmm_lm.corpus.building import recipe, rows
-from tdmm_lm.corpus.sources import Item, Rejected
+from tdmm_lm.corpus.sources import Item, Rejected, utf8
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,15 @@ def plan(settings: recipe.Settings) -> Iterator[Shard]:
     for name, (module, own) in recipe.sources(settings).items():
         waiting: dict[str, list[Item]] = {split: [] for split in recipe.SPLITS}
         done: Counter[str] = Counter()
+        seen = set[str]()
         for item in module.items(own, settings.seed):
             if item.split not in waiting:
                 raise ValueError(
                     f"sources.{name}: {item.id}: expected a split among train, dev, test, got {item.split!r}."
                 )
+            if item.id in seen:
+                raise ValueError(f"sources.{name}: expected an id once, got {item.id} twice.")
+            seen.add(item.id)
             waiting[item.split].append(item)
             if len(waiting[item.split]) == settings.shard:
                 yield _shard(name, item.split, done[item.split], waiting[item.split])
@@ -86,7 +90,7 @@ def make(shard: Shard, settings: recipe.Settings, out: Path) -> Made:
                     continue
                 reasons[one.reason] += 1
                 told = asdict(one) | {"figures": json.dumps(one.figures, sort_keys=True), "split": item.split}
-                refused.append(told)
+                refused.append({key: utf8(value) for key, value in told.items()})
 
     path, beside = out / f"{shard.name}.parquet", out / table.REJECTS / f"{shard.name}.parquet"
     print_of = table.fingerprint(shard.items)

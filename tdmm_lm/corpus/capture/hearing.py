@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from tdmm_lm.corpus.asking.patience import Hopeless
 from tdmm_lm.corpus.capture import judges, listening
 from tdmm_lm.corpus.capture.faces import Stretch
 from tdmm_lm.motion.face import CODE_FPS
@@ -94,6 +95,8 @@ def _said(
 ) -> Iterator[tuple[str, str]]:
     try:
         said = judges.transcribe(wave, named)
+    except Hopeless:
+        raise
     except ValueError as error:
         yield "no_transcript", str(error)
         return

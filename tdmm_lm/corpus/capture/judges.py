@@ -7,14 +7,9 @@
 """
 
 import io
-import json
-import os
-import urllib.error
-import urllib.request
-import uuid
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
@@ -23,14 +18,20 @@ from pydantic import Field
 from scipy.fft import dct
 
 from tdmm_lm import config
+from tdmm_lm.corpus.asking import patience
+from tdmm_lm.corpus.asking.patience import Failed, Hopeless, Patience
 from tdmm_lm.corpus.capture.listening import session
 from tdmm_lm.motion.face import CODE_FPS
 from tdmm_lm.video import AUDIO_RATE
+
+if TYPE_CHECKING:
+    import httpx
 
 ASD_SIDE, SYNC_SIDE, SYNC_FRAMES, SYNC_LAGS = 112, 224, 5, 15
 QUALITY_SECONDS = 9.01  # what DNSMOS hears at once
 # DNSMOS P.835's fit from its network's number to the scale of 1 to 5 (Reddy et al. 2022, their published script)
 OVERALL = (-0.06766283, 1.11546468, 0.04602535)
+PATIENCE = Patience(tries=8, seconds=300)  # with an address that transcribes: a minute or two to be well again
 
 
 class Settings(config.Settings):
@@ -59,12 +60,15 @@ def check(settings: Settings) -> None:
 
     Raises:
         FileNotFoundError: no such file or folder.
-        ValueError: not a model, or a missing package.
+        ValueError: not a model, no address, or a missing package.
+        ModuleNotFoundError: an address, and no httpx.
     """
     for model in (settings.active_speaker, settings.sync, settings.quality):
         if model is not None:
             session(model)
-    if settings.transcriber and not _address(settings.transcriber):
+    if settings.transcriber and _address(settings.transcriber):
+        _client(settings).close()
+    elif settings.transcriber:
         _whisper(settings.transcriber)
 
 
@@ -148,30 +152,33 @@ def transcribe(wave: Float[np.ndarray, " samples"], settings: Settings) -> str:
     """What is said.
 
     Raises:
-        ValueError: the address does not answer as OpenAI's transcription does.
+        ValueError: the address's answer is no transcription as OpenAI's is.
+        Hopeless: the address lets nobody in, or is not well: that is not the clip's fault.
     """
     assert settings.transcriber is not None
     if not _address(settings.transcriber):
         segments, _ = _whisper(settings.transcriber).transcribe(wave.astype(np.float32))
         return " ".join(segment.text.strip() for segment in segments).strip()
-    file, boundary = io.BytesIO(), uuid.uuid5(uuid.NAMESPACE_OID, str(len(wave))).hex
+    file, where = io.BytesIO(), "audio/transcriptions"
     soundfile.write(file, wave, AUDIO_RATE, format="WAV", subtype="PCM_16")
     fields = {"model": settings.transcriber_model, "response_format": "json"}
-    parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in fields.items()]
-    disposition = 'Content-Disposition: form-data; name="file"; filename="clip.wav"\r\nContent-Type: audio/wav\r\n\r\n'
-    body = "".join(parts).encode() + f"--{boundary}\r\n{disposition}".encode() + file.getvalue()
-    url = settings.transcriber.rstrip("/") + "/audio/transcriptions"
-    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-    if settings.transcriber_key:
-        headers["Authorization"] = f"Bearer {os.environ.get(settings.transcriber_key, '')}"
-    request = urllib.request.Request(url, body + f"\r\n--{boundary}--\r\n".encode(), headers)
+    files = {"file": ("clip.wav", file.getvalue(), "audio/wav")}
+
+    def asked() -> str:
+        reply = patience.once(client, "POST", where, seconds=PATIENCE.seconds, body=fields, files=files)
+        said = reply.json().get("text")
+        if not isinstance(said, str):
+            raise Failed("nonsense", f"expected a text, got {reply.body[:60]!r}")
+        return said.strip()
+
     try:
-        with urllib.request.urlopen(request, timeout=300) as answer:
-            said = json.load(answer)
-        return str(said["text"]).strip()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        what = " ".join(str(error).split())[:100]
-        raise ValueError(f"{url}: expected a transcription with a text, got {type(error).__name__} ({what}).") from None
+        with _client(settings) as client:
+            return patience.tried(asked, PATIENCE)
+    except Failed as failure:
+        url, got = f"{settings.transcriber.rstrip('/')}/{where}", str(failure).rstrip(".")
+        if failure.again and failure.reason not in ("nonsense", "http_500"):  # these may be this clip's alone
+            raise Hopeless(f"{url}: expected an answer, got {got}; start again when it is well.") from None
+        raise ValueError(f"{url}: expected a transcription with a text, got {got}.") from None
 
 
 def mfcc(wave: Float[np.ndarray, " samples"], steps: int) -> Float[np.ndarray, "steps 13"]:
@@ -219,6 +226,11 @@ def _run(model: Path, by_rank: dict[int, np.ndarray]) -> list[np.ndarray]:
 
 def _address(where: str) -> bool:
     return where.startswith(("http://", "https://"))
+
+
+def _client(settings: Settings) -> "httpx.Client":
+    assert settings.transcriber is not None
+    return patience.client(settings.transcriber, settings.transcriber_key or None, PATIENCE.seconds)
 
 
 @lru_cache(maxsize=1)

@@ -6,17 +6,17 @@ compared without any network: an opening mouth goes with rising loudness, an ope
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import av
 import numpy as np
-from av.audio.resampler import AudioResampler
 from jaxtyping import Float
 from pydantic import Field
 
-from tdmm_lm import bundle, config
+from tdmm_lm import bundle, config, video
 from tdmm_lm.video import AUDIO_RATE
 
 MODEL = "silero_vad.onnx"
@@ -77,22 +77,19 @@ class Sound:
         began = 0.0
         if picture is not None and picture.start_time is not None and picture.time_base:
             began = float(picture.start_time * picture.time_base)
-        resampler, ahead = AudioResampler("fltp", None, AUDIO_RATE), None
         try:
-            for frame in self._container.decode(self._container.streams.audio[0]):
-                if ahead is None:
-                    ahead = round(((frame.time or 0.0) - began) * AUDIO_RATE)
-                    if ahead > 0:
-                        yield np.zeros(ahead, np.float32)
-                for part in resampler.resample(frame):
-                    # libav's own mix to mono overflows; the mean of the channels does not
-                    block = np.nan_to_num(part.to_ndarray().mean(0)).astype(np.float32)
-                    skipped = min(max(-ahead, 0), len(block))
-                    ahead += skipped
-                    if len(block) > skipped:
-                        yield block[skipped:]
-            for part in resampler.resample(None):
-                yield np.nan_to_num(part.to_ndarray().mean(0)).astype(np.float32)
+            frames = self._container.decode(self._container.streams.audio[0])
+            first = next(frames, None)
+            if first is None:
+                return
+            ahead = round(((first.time or 0.0) - began) * AUDIO_RATE)
+            if ahead > 0:
+                yield np.zeros(ahead, np.float32)
+            for block in video.mono(chain([first], frames)):
+                skipped = min(max(-ahead, 0), len(block))
+                ahead += skipped
+                if len(block) > skipped:
+                    yield block[skipped:]
         except av.error.FFmpegError:
             self.damaged = True
 

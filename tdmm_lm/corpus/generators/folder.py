@@ -31,7 +31,7 @@ def generate(request: Request, settings: Settings, path: Path, notes: Notes) -> 
         made = settings.folder / (request.id + ending)
         if made.is_file():
             try:
-                os.link(made, path)
+                os.link(made.resolve(), path)  # not a link to a link
             except OSError:  # another disk
                 shutil.copyfile(made, path)
             return

@@ -1,11 +1,14 @@
 """Any text-to-video pipeline of diffusers, Wan first of all: a folder that `DiffusionPipeline.from_pretrained` reads.
 
-The pipeline is loaded once and makes one video at a time; several GPUs have a process each (`part`, `parts`).
+One pipeline is in memory and makes one video at a time; another is loaded when the first has nothing more to do.
+Several GPUs have a process each (`part`, `parts`).
 """
 
+import gc
 import inspect
 import threading
-from functools import lru_cache
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +20,21 @@ from pydantic import Field
 from tdmm_lm import config, video
 from tdmm_lm.corpus.generators import Failed, Hopeless, Notes, Request
 
-BROKEN = (OSError, ValueError, RuntimeError, AttributeError, KeyError, TypeError, AssertionError)  # in its many layers
+BROKEN = (OSError, ValueError, RuntimeError, AttributeError, LookupError, TypeError, AssertionError)  # in its layers
+IDLE_SECONDS = 10.0  # without a new request: a pipeline has nothing more to do
 _ONE_AT_A_TIME = threading.Lock()
+
+
+@dataclass
+class _Held:
+    """The pipeline in memory, what `loaded` was called with, and when it ended its last video."""
+
+    by: tuple[Any, ...] = ()
+    pipeline: Any = None
+    ended: float = 0.0
+
+
+_HELD = _Held()
 
 
 class Settings(config.Settings):
@@ -36,13 +52,22 @@ def generate(request: Request, settings: Settings, path: Path, notes: Notes) -> 
     """Make a video; the same request gives the same video on the same machine.
 
     Raises:
-        Failed: out_of_memory, not_finite.
+        Failed: out_of_memory, not_finite, broken_pipeline.
         Hopeless: no diffusers, no pipeline, no such device, or one that makes another number of frames or another size.
+        Interrupted: the run is being stopped.
     """
-    with _ONE_AT_A_TIME:
-        pipeline = loaded(settings.folder, settings.download, settings.dtype, settings.device, settings.offload)
-        notes.free = False
-        frames = _frames(pipeline, request, settings)
+    by = (settings.folder, settings.download, settings.dtype, settings.device, settings.offload)
+    while True:  # another generator's pipeline stays as long as it has videos to make: loading takes minutes
+        with _ONE_AT_A_TIME:
+            if _HELD.by in ((), by) or time.monotonic() - _HELD.ended > IDLE_SECONDS:
+                loaded(*by)
+                notes.free = False
+                try:
+                    frames = _frames(_HELD.pipeline, request, settings)
+                finally:
+                    _HELD.ended = time.monotonic()
+                break
+        notes.wait(IDLE_SECONDS / 10)
     want = (request.frames, request.size[1], request.size[0], 3)
     if frames.shape != want:  # pipelines round silently
         raise Hopeless(
@@ -57,13 +82,23 @@ def pictures(frames: Float[np.ndarray, "frames height width 3"]) -> UInt8[np.nda
     return (frames.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-@lru_cache(maxsize=1)
 def loaded(folder: str, download: bool, dtype: str, device: str, offload: str) -> Any:
     """The pipeline, ready on its device; a second call with the same arguments costs nothing.
 
     Raises:
         Hopeless: it cannot be had.
     """
+    by = (folder, download, dtype, device, offload)
+    if _HELD.by != by:
+        _HELD.by, _HELD.pipeline = (), None  # before the next is loaded: there may be no room for two
+        gc.collect()
+        torch.cuda.empty_cache()
+        _HELD.pipeline = _load(*by)
+        _HELD.by = by
+    return _HELD.pipeline
+
+
+def _load(folder: str, download: bool, dtype: str, device: str, offload: str) -> Any:
     try:
         from diffusers import DiffusionPipeline
     except ImportError:
@@ -112,6 +147,10 @@ def _frames(pipeline: Any, request: Request, settings: Settings) -> Float[np.nda
     except ValueError as error:  # before it begins: a size or a number of frames that it cannot make
         line = f"{request.id}: expected what {type(pipeline).__name__} can make, it says: {_line(error)}"
         raise Hopeless(line) from None
+    except torch.AcceleratorError as error:  # nothing works on the device any more, until this process ends
+        raise Hopeless(f"{settings.device}: expected a device that works, got {_line(error)}") from None
+    except BROKEN as error:
+        raise Failed("broken_pipeline", f"{type(pipeline).__name__}: {type(error).__name__}: {_line(error)}") from None
     frames = np.asarray(made, np.float32)
     if not np.isfinite(frames).all():
         raise Failed("not_finite", "the pipeline made numbers that are no colours; try another dtype")

@@ -39,6 +39,11 @@ class Rejected:
     figures: dict[str, float] = field(default_factory=dict)
 
 
+def utf8(text: str) -> str:
+    """A file's name as text that any table takes: bytes in it that are no UTF-8 are spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def found_in(folder: Path) -> str:
     """The first few names in a folder, folders with a slash: what an error says was found instead."""
     names = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())

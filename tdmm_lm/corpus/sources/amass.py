@@ -129,7 +129,8 @@ def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:
         seconds = [round(frame * stride / clip.fps, 4) for frame in (ends[0], ends[0] + len(values) // stride)]
         yield Sample(
             ident, texts, {"body": cut}, item.split, SOURCE, f"{LICENCE}; texts: HumanML3D, MIT", labels,
-            speaker=f"{data_set}/{subject}", provenance=origin | {"seconds": seconds, "humanml3d": name},
+            speaker=f"{data_set}/{subject}",
+            provenance=origin | {"seconds": seconds, "humanml3d": name, "speakers_shared": True},
         )
 
 

@@ -145,7 +145,10 @@ def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:
             item.split, SOURCE, LICENCE, labels,
             audio=wave[begin : begin + round((frames.stop - frames.start) / FPS * video.AUDIO_RATE)],
             speaker=f"beat2/{name.split('_')[0]}_{name.split('_')[1]}",
-            provenance={"file": str(motion.relative_to(settings.folder)), "seconds": [round(start, 3), round(stop, 3)]},
+            provenance={
+                "file": str(motion.relative_to(settings.folder)), "seconds": [round(start, 3), round(stop, 3)],
+                "speakers_shared": True,
+            },
         )
 
 

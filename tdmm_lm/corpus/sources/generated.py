@@ -1,7 +1,7 @@
 """Generated videos: those prompts of `corpus.generate`'s output folder whose videos exist, captured like any video.
 
 What the prompt asked for goes along as the label `asked`. Generators do not always do as they are told: the label
-`obeyed` says whether the asked expression was observed in the capture, and only then is its sentence a text.
+`obeyed` says whether all of it was observed in the capture, and only then is its sentence a text.
 """
 
 import importlib
@@ -15,9 +15,10 @@ from zlib import crc32
 from pydantic import Field
 
 from tdmm_lm import config, rigs
-from tdmm_lm.corpus import video_prompts
+from tdmm_lm.corpus import labels, video_prompts
 from tdmm_lm.corpus.sources import Item, Rejected
 from tdmm_lm.motion import MotionClip
+from tdmm_lm.observe import Event
 from tdmm_lm.observe import run as observing
 from tdmm_lm.sample import Sample
 
@@ -70,7 +71,7 @@ def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:
             if isinstance(found, Rejected):
                 yield replace(found, source=SOURCE)
                 continue
-            did = obeyed(found.clips["face"], what["asked"]["family"])
+            did = obeyed(found.clips["face"], what["asked"])
             yield replace(
                 found, source=f"{SOURCE}: {what['generator']}", licence=settings.licence,
                 texts=(what["facial"], *found.texts) if did or settings.trusting else found.texts,
@@ -83,12 +84,30 @@ def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:
         yield Rejected(item.id, SOURCE, "broken_video", str(error))
 
 
-def obeyed(clip: MotionClip, family: str) -> bool:
-    """Whether a family is observed anywhere in a face clip; for ``neutral``, whether nothing is."""
+def obeyed(clip: MotionClip, asked: dict[str, Any]) -> bool:
+    """Whether all that a prompt says of a face (`Prompt.labels`) is observed in a clip.
+
+    That is the family, on its side and not slight for strong or strong for slight (for ``neutral``: that nothing is
+    shown), and the small thing beside it: as many blinks, nods or shakes as said.
+    """
     seen = observing.run(clip, _rig(clip.rig))
-    if family == "neutral":
-        return seen.family == "neutral"
-    return any(event.kind == "family" and event.name == family for event in seen.events)
+
+    def found(kind: str, name: str) -> list[Event]:
+        return [event for event in seen.events if (event.kind, event.name) == (kind, name)]
+
+    shown = [
+        event for event in found("family", asked["family"])
+        if asked["side"] in ("both", event.side)
+        and {asked["level"], labels.level(event.intensity)} != {"slight", "strong"}
+    ]
+    small, gesture, gaze = asked["micro_family"], asked["gesture"], asked["gaze"]
+    return (
+        bool(shown or asked["family"] == seen.family == "neutral")
+        and (not small or bool(found("family", small)))
+        and (not asked["blinks"] or seen.blinks == asked["blinks"])
+        and (gesture == "none" or any(event.count == asked["count"] for event in found("head", gesture)))
+        and (gaze == "front" or bool(found("gaze", gaze)))
+    )
 
 
 @lru_cache(maxsize=4)

@@ -15,6 +15,7 @@ import math
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from tdmm_lm.rigs import skeleton
 from tdmm_lm.sample import Sample
 
 SOURCE = "HumanML3D"
+BROKEN = (ValueError, EOFError, OSError, OverflowError, tokenize.TokenError, BadZipFile)  # what odd headers raise
 LICENCE = (
     "HumanML3D (Guo et al. 2022): texts and scripts MIT; motion from AMASS and HumanAct12 under their own licences, "
     "non-commercial research only"
@@ -123,7 +125,7 @@ def load(path: Path, ident: str, source: str) -> np.ndarray | Rejected:
     where = f"{path.parent.name}/{path.name}"
     try:  # mapped, so that nothing larger than the file is made
         held = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError, OverflowError, tokenize.TokenError) as error:  # of broken headers
+    except BROKEN as error:
         said = " ".join(str(error).split())[:80]
         return Rejected(ident, source, "broken_file", f"{where}: expected a numpy array, got a damaged file ({said}).")
     if not isinstance(held, np.ndarray) or held.dtype.kind not in "fiu":

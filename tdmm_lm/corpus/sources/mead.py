@@ -109,7 +109,7 @@ def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:
             yield replace(
                 made, texts=(f"A person talks and looks {adverb}{adjective}.", *made.texts), split=item.split,
                 source=SOURCE, licence=LICENCE, labels=made.labels | labels, speaker=f"mead/{speaker}",
-                provenance=made.provenance | {"file": file},
+                provenance=made.provenance | {"file": str(pictures)},
             )
 
 

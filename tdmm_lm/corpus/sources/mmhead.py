@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tdmm_lm import config, unpickle, video
 from tdmm_lm.corpus.sources import Item, Rejected, humanml3d
@@ -62,6 +62,15 @@ class Settings(config.Settings):
     key: str | None = None  # of the array, where a file holds several
     id_key: str = "id"
     split_key: str = "split"
+
+    @field_validator("motion", "audio", "texts")
+    @classmethod
+    def _pattern(cls, value: str | None) -> str | None:
+        try:
+            (value or "").format(id="", level="")
+        except (KeyError, IndexError, ValueError, AttributeError):
+            raise ValueError(f"expected a path with {{id}} and {{level}}, got {value!r}") from None
+        return value
 
 
 def items(settings: Settings, seed: int) -> Iterator[Item]:
@@ -193,7 +202,10 @@ def _listed(path: Path, settings: Settings) -> Iterator[tuple[str, str]]:
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON, got {' '.join(str(error).split())}.") from None
     if isinstance(held, dict):
-        rows = [(entry, split) for split, entries in held.items() for entry in entries]
+        rows = [
+            (entry, split) for split, entries in held.items()
+            for entry in (entries if isinstance(entries, list) else [entries])
+        ]
     elif isinstance(held, list):
         rows = [(entry, entry.get(settings.split_key) if isinstance(entry, dict) else None) for entry in held]
     else:

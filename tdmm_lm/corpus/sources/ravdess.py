@@ -96,7 +96,6 @@ def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:
         yield replace(
             made, texts=(text, *made.texts), split=item.split, source=SOURCE, licence=LICENCE,
             labels=made.labels | known, speaker=f"ravdess/{known['actor']:02d}",
-            provenance=made.provenance | {"file": file},
         )
 
 

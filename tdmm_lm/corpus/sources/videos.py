@@ -21,7 +21,7 @@ from tdmm_lm import config
 from tdmm_lm import video as media
 from tdmm_lm.corpus.capture import faces, filters, hearing, identity, listening
 from tdmm_lm.corpus.capture import judges as judging
-from tdmm_lm.corpus.sources import Item, Rejected
+from tdmm_lm.corpus.sources import Item, Rejected, utf8
 from tdmm_lm.formats import video as capture
 from tdmm_lm.motion import face
 from tdmm_lm.sample import Sample
@@ -77,6 +77,7 @@ def items(settings: Settings, seed: int) -> Iterator[Item]:
         raise ValueError(f"{folder}: expected videos ({', '.join(capture.ENDINGS)}) below it, found none.")
     for name, path in paths:
         who = _speaker(name, path, settings.speaker)
+        name, who = utf8(name), None if who is None else utf8(who)
         what: dict[str, Any] = {"path": str(path), "speaker": who if settings.speaker else ""}
         yield Item(f"{settings.name}/{name}", _split(name if who is None else who, settings), what)
 
@@ -142,12 +143,13 @@ def summary(settings: Settings) -> dict[str, str]:
 @lru_cache(maxsize=8)
 def _ready(settings: Settings) -> None:
     """Raises what would fail for every video."""
-    capture.landmarker()
     for package in ("mediapipe", "scenedetect", "cv2"):
         try:
             __import__(package)
         except ImportError as error:
             raise ValueError(f'videos need {package} ({error}); pip install "tdmm-lm[capture]".') from None
+    with capture.tracker():  # a model that is broken makes no tracker
+        pass
     judging.check(settings.judges)
     if settings.sound.speech_share and (model := listening.detector()) is not None:
         listening.session(model)

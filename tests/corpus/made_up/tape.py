@@ -1,5 +1,7 @@
 """A source for tests: noise on a face and in the ear, every seventh item refused, each item after a pause."""
 
+import os
+import signal
 import time
 
 import numpy as np
@@ -14,6 +16,7 @@ class Settings(config.Settings):
     count: int = 40
     pause_seconds: float = 0.0
     licence: str = "CC0"
+    dies: bool = False  # the process, as where memory is short
 
 
 def items(settings, seed):
@@ -23,6 +26,8 @@ def items(settings, seed):
 
 def samples(item, settings):
     time.sleep(settings.pause_seconds)
+    if settings.dies:
+        os.kill(os.getpid(), signal.SIGKILL)
     number = item.what["number"]
     rng = np.random.default_rng([item.what["seed"], number])
     if number % 7 == 6:
