@@ -92,6 +92,7 @@ class Settings(config.Settings):
     count: int = Field(ge=1)
     seed: int = Field(default=0, ge=0)
     words: tuple[str, ...] | None = None
+    refined: Path | None = None  # sentences reworded by `tdmm corpus paraphrase PROMPTS`: its paraphrases.jsonl
     subjects: tuple[Subject, ...] = Field(min_length=1)
     skin: tuple[str, ...] = Field(min_length=1)
     hair: tuple[str, ...] = Field(min_length=1)
@@ -223,12 +224,18 @@ class _Rounds:
 
 
 def prompts(settings: Settings) -> Iterator[Prompt]:
-    """All prompts in order; the same for the same settings."""
+    """All prompts in order; the same for the same settings.
+
+    Raises:
+        FileNotFoundError: no file of ``refined`` sentences.
+        ValueError: a line in it that is no paraphrase.
+    """
     rng = np.random.default_rng(settings.seed)
     names = settings.words or tuple(lexicon().words)
     rounds = _Rounds(rng)
     shares = {name: generator.share for name, generator in settings.generators.items()}
     even = len(set(shares.values())) == 1
+    natural = _refined(settings.refined) if settings.refined else {}
     words: list[str] = []
     subjects: list[Subject] = []
     for number in range(settings.count):
@@ -256,6 +263,8 @@ def prompts(settings: Settings) -> Iterator[Prompt]:
         )
         own = settings.generators[generator]
         said = facial(name, level, side, small, subject.pronoun, settings.levels)
+        ways = natural.get(said, (said,))
+        said = ways[number % len(ways)]
         who = f"a {subject.noun} with {looks['skin']} and {looks['hair']}, wearing {looks['clothes']}"
         text = own.form.replace("{facial}", said).replace(
             "{shot}", tidy(shot.replace("{subject}", who).replace("{background}", background))
@@ -267,6 +276,21 @@ def prompts(settings: Settings) -> Iterator[Prompt]:
         }
         seed = int(np.random.default_rng([settings.seed, number]).integers(2**31))
         yield _named(number, generator, text, own, said, seed, labels)
+
+
+def _refined(path: Path) -> dict[str, tuple[str, ...]]:
+    """What a language model made of each sentence, where it kept what was said."""
+    if not path.is_file():
+        raise FileNotFoundError(f"refined: {path}: expected the paraphrases of prompts, found no file.")
+    found: dict[str, list[str]] = {}
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            row = json.loads(line)
+            if row["kept"]:
+                found.setdefault(str(row["original"]), []).append(str(row["text"]))
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"refined: {path}:{number}: expected a paraphrase, got {line[:60]!r}.") from None
+    return {original: tuple(texts) for original, texts in found.items()}
 
 
 def _named(

@@ -8,6 +8,7 @@ import pytest
 
 from tdmm_lm.corpus import reading
 from tdmm_lm.corpus import video_prompts as video_prompting
+from tdmm_lm.corpus.asking import paraphrase
 from tdmm_lm.corpus.lexicon import lexicon
 from tdmm_lm.observe import INTENSITIES
 
@@ -135,3 +136,30 @@ def test_a_broken_line_is_named(tmp_path):
         list(video_prompting.read(tmp_path / "p.jsonl"))
     with pytest.raises(FileNotFoundError, match="expected a file of prompts"):
         list(video_prompting.read(tmp_path / "none.jsonl"))
+
+
+def test_sentences_in_a_models_words_take_the_place_of_their_originals(tmp_path):
+    plain = list(video_prompting.prompts(recipe("count=40", "words=[smile, scowl]")))
+    video_prompting.write(recipe("count=40", "words=[smile, scowl]"), tmp_path / "prompts.jsonl")
+    aside = []
+    asked = list(paraphrase.texts(tmp_path / "prompts.jsonl", aside))
+    assert [one.text for one in asked] == [prompt.facial for prompt in plain]
+    assert not aside
+    first, second = plain[0].facial, plain[1].facial
+    answers = [
+        {"id": "0", "original": first, "text": "There is a smile.", "kept": True},
+        {"id": "0", "original": first, "text": "One smiles.", "kept": True},
+        {"id": "1", "original": second, "text": second, "kept": False},
+    ]
+    path = tmp_path / "paraphrases.jsonl"
+    path.write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+    said = list(video_prompting.prompts(recipe("count=40", "words=[smile, scowl]", f"refined={path}")))
+    assert said[0].facial == "There is a smile."
+    assert said[0].text == plain[0].text.replace(first, "There is a smile.")
+    assert (said[0].labels, said[1]) == (plain[0].labels, plain[1])
+    assert said[0].id != plain[0].id
+    path.write_text("nonsense\n")
+    with pytest.raises(ValueError, match=r"refined: .*paraphrases\.jsonl:1: expected a paraphrase, got b'nonsense'"):
+        list(video_prompting.prompts(recipe("count=4", f"refined={path}")))
+    with pytest.raises(FileNotFoundError, match=r"refined: .*none: expected the paraphrases of prompts, found no file"):
+        list(video_prompting.prompts(recipe("count=4", f"refined={tmp_path / 'none'}")))

@@ -175,7 +175,7 @@ def _counted(reasons: Counter[str]) -> str:
 
 
 def texts(source: Path, aside: list[dict[str, str]]) -> Iterator[Text]:
-    """The captions of JSON lines or of a data set's folder; rows that are none go into ``aside``.
+    """The captions of JSON lines (prompts of `video_prompts` too) or of a data set's folder; others go into ``aside``.
 
     Raises:
         FileNotFoundError: no such file or folder.
@@ -194,10 +194,11 @@ def texts(source: Path, aside: list[dict[str, str]]) -> Iterator[Text]:
         raise FileNotFoundError(f"{source}: expected JSON lines or a data set's folder, found none.")
     for place, row in enumerate(rows, 1):
         try:
-            text = row["text"]
+            text, labels = row["text"], row.get("labels")
+            if "facial" in row:  # a prompt for generators of videos: what the face does is for the model, and no more
+                text, labels = row["facial"], None
             if not isinstance(text, str) or not text.strip():
                 raise TypeError("text: expected words")
-            labels = row.get("labels")
             yield Text(str(row["id"]), text, Labels.model_validate(labels) if labels else None)
         except (KeyError, TypeError, AttributeError, ValidationError) as error:
             aside.append({"row": str(place), "reason": "no_caption", "detail": " ".join(str(error).split())[:200]})
