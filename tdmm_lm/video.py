@@ -105,7 +105,6 @@ def audio(path: str | Path) -> Float[np.ndarray, " samples"]:
         if not container.streams.audio:
             raise ValueError(f"{path}: expected sound, got a file without an audio stream.")
         stream = container.streams.audio[0]
-        # libav's own mix to mono adds channels at 0.7 each and overflows; the mean of the channels does not
         try:
             frames = container.decode(stream)
             first = next(frames, None)
@@ -116,14 +115,15 @@ def audio(path: str | Path) -> Float[np.ndarray, " samples"]:
             raise ValueError(f"{path}: expected sound, got an audio stream without a sample.")
         wave = np.concatenate(parts)
         picture = next(iter(container.streams.video), None)
-        if first and first.time is not None and picture and picture.start_time is not None and picture.time_base:
-            ahead = round((first.time - float(picture.start_time * picture.time_base)) * AUDIO_RATE)
+        began = None if first is None else first.time
+        if picture is not None and picture.start_time is not None and picture.time_base and began is not None:
+            ahead = round((began - float(picture.start_time * picture.time_base)) * AUDIO_RATE)
             wave = np.concatenate([np.zeros(ahead, np.float32), wave]) if ahead > 0 else wave[-ahead:]
         return np.ascontiguousarray(wave.clip(-1, 1), np.float32)
 
 
 def mono(frames: Iterable[av.AudioFrame]) -> Iterator[Float[np.ndarray, " samples"]]:
-    """Decoded sound at 16 kHz, the channels' mean (libav's own mix overflows).
+    """Decoded sound at 16 kHz, the channels' mean: libav's own mix to mono adds them at 0.7 each and overflows.
 
     Layout and rate may change on the way, as they do in broadcasts.
     """
@@ -140,6 +140,7 @@ def mono(frames: Iterable[av.AudioFrame]) -> Iterator[Float[np.ndarray, " sample
 
 def _mean(part: av.AudioFrame) -> Float[np.ndarray, " samples"]:
     return np.nan_to_num(part.to_ndarray().mean(0)).astype(np.float32)
+
 
 def write(
     path: str | Path,

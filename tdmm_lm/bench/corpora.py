@@ -21,7 +21,7 @@ from tdmm_lm.progress import track
 
 Figures = dict[str, dict[str, Any]]
 FIRST = "recipes/corpus/first.yaml"
-N = 2000  # scores of each kind: with 500 and one draw each, a share of counts moves by ten points of itself
+N = 2000  # scores of each kind: with 500 and one draw each, a share of counts moves by several points of itself
 
 
 def run() -> Figures:

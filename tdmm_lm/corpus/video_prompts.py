@@ -24,6 +24,7 @@ from tdmm_lm.corpus.wordings import conjugate, tidy
 from tdmm_lm.files import replacing
 from tdmm_lm.observe import FAMILIES, GAZES, GESTURES, INTENSITIES
 
+SHOWN = ("family", "level", "side", "micro_family", "blinks", "gesture", "count", "gaze")  # labels of what a face does
 LEAST = 0.1  # of an intensity range that must lie in a level for the word to be asked for at that level
 
 
@@ -286,10 +287,13 @@ def _refined(path: Path) -> dict[str, tuple[str, ...]]:
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             row = json.loads(line)
-            if row["kept"]:
-                found.setdefault(str(row["original"]), []).append(str(row["text"]))
+            original, text, kept = row["original"], row["text"], row["kept"]
+            if not isinstance(original, str) or not isinstance(text, str) or not text.strip():
+                raise TypeError
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"refined: {path}:{number}: expected a paraphrase, got {line[:60]!r}.") from None
+        if kept:
+            found.setdefault(original, []).append(text)
     return {original: tuple(texts) for original, texts in found.items()}
 
 
@@ -328,6 +332,8 @@ def read(path: str | Path) -> Iterator[Prompt]:
         for number, line in enumerate(file, 1):
             try:
                 row = json.loads(line)
-                yield Prompt(**{**row, "size": tuple(row["size"])})
+                found = Prompt(**{**row, "size": tuple(row["size"])})
+                _ = [found.labels[key] for key in SHOWN]
             except (ValueError, TypeError, KeyError) as error:
                 raise ValueError(f"{path}: line {number}: expected a prompt, got something else ({error}).") from None
+            yield found

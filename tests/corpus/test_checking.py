@@ -10,6 +10,7 @@ import pytest
 from tdmm_lm.__main__ import app
 from tdmm_lm.corpus import build, table
 from tdmm_lm.corpus.building import checking
+from tdmm_lm.corpus.sources import SHARED
 
 SOURCES = {"performed": {"clips": {"train": 6, "test": 3}}, "made_up.tape": {"count": 12}}
 
@@ -78,7 +79,7 @@ def test_speakers_of_all_splits_pass_where_their_owners_have_it_so(folder):
     other |= {"speaker": one["speaker"]}
     with pytest.raises(ValueError, match="speaker train-talker in one split"):
         both(one, other)
-    shared = {"provenance": json.dumps(json.loads(one["provenance"]) | {checking.SHARED: True})}
+    shared = {"provenance": json.dumps(json.loads(one["provenance"]) | {SHARED: True})}
     both(one | shared, other | shared)
 
 

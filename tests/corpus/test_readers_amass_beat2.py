@@ -10,7 +10,7 @@ import pytest
 
 from tdmm_lm import config
 from tdmm_lm.corpus import caption
-from tdmm_lm.corpus.sources import Rejected, amass, beat2
+from tdmm_lm.corpus.sources import SHARED, Rejected, amass, beat2
 from tdmm_lm.formats import smpl
 from tdmm_lm.motion import face
 from tdmm_lm.rigs import skeleton
@@ -62,6 +62,7 @@ def test_amass_with_humanml3ds_index_gives_its_cuts(tmp_path):
     assert np.array_equal(good["amass/000000@1-2"].clips["body"].values, whole[180:300])
     assert good["amass/000000"].texts == ("a person sways",)
     assert good["amass/000000"].provenance["seconds"] == [0.5, 3.0]
+    assert all(sample.provenance[SHARED] is True for sample in good.values())  # HumanML3D's split is of motions
     eyes = smpl.read(folder / "Eyes_Japan_Dataset/aita/walk-01_poses.npz").values
     assert np.array_equal(good["amass/000002"].clips["body"].values, eyes[3 * 80 : 3 * 140])  # 3 s are left out first
     assert rejected["amass/000003"].reason == "missing_motion"
@@ -134,6 +135,7 @@ def test_beat2_recordings_in_pieces_with_words(tmp_path, monkeypatch):
             "body": (180, 30), "face": (180, 30)
         }
         assert sample.audio.shape == (96_000,)
+        assert sample.provenance[SHARED] is True
     held = np.load(folder / "beat_english_v2.0.0/smplxflame_30/1_wayne_0_73_73.npz")
     np.testing.assert_allclose(
         face.part(second.clips["face"], "expression"), held["expressions"][180:], atol=1e-6

@@ -134,6 +134,10 @@ def test_a_broken_line_is_named(tmp_path):
     (tmp_path / "p.jsonl").write_text('{"id": 3}\n')
     with pytest.raises(ValueError, match=r"p\.jsonl: line 1: expected a prompt"):
         list(video_prompting.read(tmp_path / "p.jsonl"))
+    whole = asdict(next(video_prompting.prompts(recipe("count=1"))))
+    (tmp_path / "p.jsonl").write_text(json.dumps(whole | {"labels": {"family": "joy"}}) + "\n")
+    with pytest.raises(ValueError, match=r"p\.jsonl: line 1: expected a prompt, got something else \('level'\)"):
+        list(video_prompting.read(tmp_path / "p.jsonl"))
     with pytest.raises(FileNotFoundError, match="expected a file of prompts"):
         list(video_prompting.read(tmp_path / "none.jsonl"))
 
@@ -158,6 +162,9 @@ def test_sentences_in_a_models_words_take_the_place_of_their_originals(tmp_path)
     assert said[0].text == plain[0].text.replace(first, "There is a smile.")
     assert (said[0].labels, said[1]) == (plain[0].labels, plain[1])
     assert said[0].id != plain[0].id
+    path.write_text(json.dumps({"original": first, "text": None, "kept": True}) + "\n")
+    with pytest.raises(ValueError, match=r"paraphrases\.jsonl:1: expected a paraphrase"):
+        list(video_prompting.prompts(recipe("count=4", f"refined={path}")))
     path.write_text("nonsense\n")
     with pytest.raises(ValueError, match=r"refined: .*paraphrases\.jsonl:1: expected a paraphrase, got b'nonsense'"):
         list(video_prompting.prompts(recipe("count=4", f"refined={path}")))

@@ -44,7 +44,10 @@ def test_a_model_gains_nothing_on_itself(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("TDMM_DATA", raising=False)
     bench = nano.load()
     figures = corpora.against(bench, bench, n=4)
-    for name in ("first_family_accuracy", "all_gaze_accuracy", "first_performed_family", "all_performed_counted"):
+    for name in (
+        "first_family_accuracy", "all_gaze_accuracy", "first_performed_family", "all_performed_gesture",
+        "all_performed_counted",
+    ):
         assert figures[name]["value"] == figures[name]["peer_value"], name
         assert figures[f"{name}_gain"]["value"] == 0, name
     assert "real_head_agreement" not in figures

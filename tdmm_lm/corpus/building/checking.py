@@ -17,6 +17,7 @@ from tdmm_lm.corpus.building import card, counting, recipe
 from tdmm_lm.corpus.labels import Labels
 from tdmm_lm.corpus.perform import perform
 from tdmm_lm.corpus.score import Score
+from tdmm_lm.corpus.sources import SHARED
 from tdmm_lm.progress import track
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 EXACT = ("families", "family", "gesture", "count", "nods", "gaze", "blinks", "level", "words")  # labels of a score
 SAME = 1e-3  # of a clip's channels, made again: float16's precision
-SHARED = "speakers_shared"  # in the provenance of corpora whose owners' splits have a speaker in several
 SLACK_FRAMES = 1.0  # by which sound may differ from its clip
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+SHARED = "speakers_shared"  # true in the provenance where the owners' splits have a speaker in several
+
 
 @dataclass(frozen=True)
 class Item:

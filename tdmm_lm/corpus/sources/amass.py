@@ -21,7 +21,7 @@ from pathlib import Path
 from pydantic import model_validator
 
 from tdmm_lm import config
-from tdmm_lm.corpus.sources import Item, Rejected, found_in, humanml3d
+from tdmm_lm.corpus.sources import SHARED, Item, Rejected, found_in, humanml3d
 from tdmm_lm.formats import smpl
 from tdmm_lm.motion import MotionClip
 from tdmm_lm.sample import Sample
@@ -130,7 +130,7 @@ def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:
         yield Sample(
             ident, texts, {"body": cut}, item.split, SOURCE, f"{LICENCE}; texts: HumanML3D, MIT", labels,
             speaker=f"{data_set}/{subject}",
-            provenance=origin | {"seconds": seconds, "humanml3d": name, "speakers_shared": True},
+            provenance=origin | {"seconds": seconds, "humanml3d": name, SHARED: True},
         )
 
 

@@ -26,7 +26,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from tdmm_lm import config, video
-from tdmm_lm.corpus.sources import Item, Rejected
+from tdmm_lm.corpus.sources import SHARED, Item, Rejected
 from tdmm_lm.formats import flame, npz, smpl
 from tdmm_lm.motion import MotionClip
 from tdmm_lm.rigs import flame as flame_rig
@@ -147,7 +147,7 @@ def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:
             speaker=f"beat2/{name.split('_')[0]}_{name.split('_')[1]}",
             provenance={
                 "file": str(motion.relative_to(settings.folder)), "seconds": [round(start, 3), round(stop, 3)],
-                "speakers_shared": True,
+                SHARED: True,
             },
         )
 
