@@ -9,13 +9,12 @@ On rendered heads it sees .9 of a turn or tilt, .9 of looking up, .7 of looking 
 """
 
 import itertools
-import os
 import threading
 import warnings
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +23,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 
-from tdmm_lm import bundle, rotations
+from tdmm_lm import bundle, quiet, rotations
 from tdmm_lm import video as media
 from tdmm_lm.formats import evenly
 from tdmm_lm.motion import MotionClip, face
@@ -241,20 +240,6 @@ def tracker(model: str | Path | None = None) -> "_Tracker":
     return _Tracker(landmarker(model))
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the lines that MediaPipe's C++ prints while it is made; no setting of its own turns them off."""
-    kept = os.dup(2)
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
-
-
 class _Tracker:
     """MediaPipe's landmarker over one video: call it with frames in order; use it as a context."""
 
@@ -270,7 +255,7 @@ class _Tracker:
         )
         self._image, self._format = mediapipe.Image, mediapipe.ImageFormat.SRGB
         try:
-            with quiet():
+            with quiet.stderr():
                 self._network = vision.FaceLandmarker.create_from_options(options)
         except (RuntimeError, ValueError) as error:
             what = " ".join(str(error).split())[:80]

@@ -4,7 +4,6 @@ Three views, from the front and from both sides, of the neutral pose; a fourth o
 show. Needs the extras ``render`` and ``capture`` and MediaPipe's model.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from tdmm_lm import landmarks, rigs
+from tdmm_lm import landmarks, quiet, rigs
 from tdmm_lm.flame_file import FlameArrays
 from tdmm_lm.geometry import embed
 from tdmm_lm.motion import face
@@ -299,13 +298,6 @@ def _detector(model: Path) -> Iterator[_Detector]:
         from mediapipe.tasks.python import BaseOptions, vision
     except ImportError as error:
         raise ValueError(f'landmarks by sight need mediapipe ({error}); pip install "tdmm-lm[capture]".') from None
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, 2)  # MediaPipe's C++ prints a dozen lines that no setting turns off
-        options = vision.FaceLandmarkerOptions(base_options=BaseOptions(model_asset_path=str(model)))
-        with vision.FaceLandmarker.create_from_options(options) as network:
-            yield _Detector(network, lambda image: mediapipe.Image(mediapipe.ImageFormat.SRGB, image))
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
+    options = vision.FaceLandmarkerOptions(base_options=BaseOptions(model_asset_path=str(model)))
+    with quiet.stderr(), vision.FaceLandmarker.create_from_options(options) as network:
+        yield _Detector(network, lambda image: mediapipe.Image(mediapipe.ImageFormat.SRGB, image))

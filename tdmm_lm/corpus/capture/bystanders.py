@@ -7,11 +7,10 @@ from types import TracebackType
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from tdmm_lm.formats import video as capture
+from tdmm_lm import quiet
 
 DETECTOR = "face_detector.tflite"  # inside the landmarker's file, which is a zip
 SAME = 0.1  # overlap from which the detector's box and the tracker's are one face's; parts of a face cut off count too
-BLANK = 128  # pixels, the network's own size
 
 
 def overlap(one: Float[np.ndarray, " 4"], other: Float[np.ndarray, " 4"]) -> float:
@@ -31,22 +30,22 @@ class Finder:
         with zipfile.ZipFile(model) as file:
             bytes_ = file.read(DETECTOR)
         self._image, self._format = mediapipe.Image, mediapipe.ImageFormat.SRGB
-        with capture.quiet():  # its first look prints as well
-            self._network = vision.FaceDetector.create_from_options(
-                vision.FaceDetectorOptions(base_options=BaseOptions(model_asset_buffer=bytes_))
-            )
-            self.boxes(np.zeros((BLANK, BLANK, 3), np.uint8))
+        options = vision.FaceDetectorOptions(base_options=BaseOptions(model_asset_buffer=bytes_))
+        with quiet.stderr():
+            self._network = vision.FaceDetector.create_from_options(options)
 
     def __enter__(self) -> "Finder":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        with capture.quiet():
+        with quiet.stderr():
             self._network.close()
 
     def boxes(self, frame: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "faces 5"]:
         """Left, top, right, bottom of every face in pixels, and how sure the network is, 0 to 1."""
-        found = self._network.detect(self._image(image_format=self._format, data=np.ascontiguousarray(frame)))
+        image = self._image(image_format=self._format, data=np.ascontiguousarray(frame))
+        with quiet.stderr():  # one line, where a picture happens to lie at an odd address
+            found = self._network.detect(image)
         rows = []
         for face in found.detections:
             box = face.bounding_box
