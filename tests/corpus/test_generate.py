@@ -21,7 +21,8 @@ from tdmm_lm.corpus.asking.ledger import Ledger
 
 FAKE = runpy.run_path(str(Path(__file__).resolve().parent / "fake_videos.py"))
 serving, answer = FAKE["serving"], FAKE["answer"]
-NO_PAUSE = {"tries": 3, "seconds": 0.5, "first_pause_seconds": 0, "longest_pause_seconds": 0}
+NO_PAUSE = {"tries": 3, "seconds": 20, "first_pause_seconds": 0, "longest_pause_seconds": 0}
+HASTY = {**NO_PAUSE, "seconds": 1}  # less than a server is silent for
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +89,8 @@ REFUSED = answer({"id": "x", "status": "failed", "error": {"code": "moderation_b
     ("what", "fault", "paid"),
     [
         ("create", BUSY, 1), ("create", BROKEN, 1), ("create", (200, {}, b"<html>"), 1), ("create", 0.0, 1),
-        ("create", answer({"id": None}), 1), ("create", "silent but made", 1), ("create", 1.0, 1),
-        ("poll", BUSY, 1), ("poll", BROKEN, 1), ("poll", (200, {}, b"{"), 1), ("poll", 1.0, 1), ("poll", FAILED, 2),
+        ("create", answer({"id": None}), 1), ("create", "silent but made", 1), ("create", 3.0, 1),
+        ("poll", BUSY, 1), ("poll", BROKEN, 1), ("poll", (200, {}, b"{"), 1), ("poll", 3.0, 1), ("poll", FAILED, 2),
         ("poll", answer({"error": {"message": "gone"}}, 404), 2),
         ("content", BUSY, 1), ("content", BROKEN, 1), ("content", "cut", 1), ("content", (200, {}, b"no film"), 1),
     ],
@@ -98,8 +99,10 @@ def test_one_fault_is_survived_without_paying_twice(recipe, film, tmp_path, what
     def faults(asked, count, prompt):
         return fault if (asked, count) == (what, 1) else None
 
+    patience = HASTY if fault in (3.0, "silent but made") else NO_PAUSE
     with serving(film, faults) as films:
-        summary = generating.generate(settings(recipe, films, count=1), tmp_path / "out")
+        said = settings(recipe, films, count=1, one={"settings": api_settings(films, patience=patience)})
+        summary = generating.generate(said, tmp_path / "out")
     assert dict(summary.counts) == {"made": 1}, summary
     assert films.paid() == paid
     assert summary.spent["videos"] == paid
@@ -217,9 +220,7 @@ def test_a_killed_run_goes_on_and_pays_nothing_twice(recipe, film, tmp_path, whe
 
     out = tmp_path / "out"
     with serving(film, faults) as films:
-        said = settings(recipe, films, count=3, one={"at_once": 3, "settings": api_settings(
-            films, patience={**NO_PAUSE, "seconds": 20}
-        )})
+        said = settings(recipe, films, count=3, one={"at_once": 3, "settings": api_settings(films)})
         process = run_apart(said, out)
         until(lambda: len(films.jobs) == 3)
         if when == "polling":
@@ -243,7 +244,8 @@ def test_a_server_without_a_list_is_not_asked_again_unless_told(recipe, film, tm
         return "silent but made" if (what, count) == ("create", 1) else None
 
     with serving(film, faults) as films:
-        summary = generating.generate(settings(recipe, films, count=1), tmp_path / "out")
+        said = settings(recipe, films, count=1, one={"settings": api_settings(films, patience=HASTY)})
+        summary = generating.generate(said, tmp_path / "out")
         assert dict(summary.reasons) == {"perhaps_paid": 1}
         assert films.paid() == 1
         said = settings(recipe, films, count=1, one={"settings": api_settings(films, lists=False)})
@@ -275,7 +277,7 @@ def test_a_job_that_takes_too_long_is_kept_for_the_next_run(recipe, film, tmp_pa
         said = settings(recipe, films, count=1, one={"settings": api_settings(films, longest_seconds=0.1)})
         assert dict(generating.generate(said, tmp_path / "out").reasons) == {"still_running": 1}
         films.polls = 0
-        assert generating.generate(said, tmp_path / "out").counts["made"] == 1
+        assert generating.generate(settings(recipe, films, count=1), tmp_path / "out").counts["made"] == 1
     assert films.paid() == 1
 
 
@@ -338,7 +340,7 @@ def test_what_another_part_began_is_taken_up(recipe, film, tmp_path):
         assert dict(begun.reasons) == {"still_running": 2}
         films.polls = 0
         for part in range(2):
-            said = settings(recipe, films, count=2, one=slow, part=part, parts=2, budget={"videos": 2})
+            said = settings(recipe, films, count=2, part=part, parts=2, budget={"videos": 2})
             assert generating.generate(said, tmp_path / "out").counts["made"] == 1
     assert films.paid() == 2
 

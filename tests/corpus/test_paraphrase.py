@@ -18,11 +18,11 @@ serving, completion, error = FAKE["serving"], FAKE["completion"], FAKE["error"]
 PLAIN = "A woman smiles broadly, then nods twice."
 
 
-def recipe(chat, **said):
+def recipe(chat, seconds=20, **said):
     settings = paraphrase.load()
     own = {"url": chat.url, "at_once": 2, "give_up_after": 5, "budget": settings.endpoint.budget}
     own["patience"] = settings.endpoint.patience.model_copy(
-        update={"tries": 2, "seconds": 0.5, "first_pause_seconds": 0, "longest_pause_seconds": 0}
+        update={"tries": 2, "seconds": seconds, "first_pause_seconds": 0, "longest_pause_seconds": 0}
     )
     return settings.model_copy(update={"endpoint": settings.endpoint.model_copy(update=own), "times": 1, **said})
 
@@ -107,7 +107,7 @@ def test_a_refused_answer_is_asked_again_with_what_was_wrong(tmp_path):
 def test_a_run_through_everything_that_goes_wrong(tmp_path):
     answers = {
         "good": "He smiles widely, and then nods twice.", "contradicting": "He frowns deeply, then nods twice.",
-        "empty": "", "nonsense": "7", "broken": (200, {}, b"{{{"), "busy": error(429, retry_after="0"), "silent": 0.8,
+        "empty": "", "nonsense": "7", "broken": (200, {}, b"{{{"), "busy": error(429, retry_after="0"), "silent": 4,
         "refusal": "I'm sorry, I cannot help.", "long": completion("He smiles broadly", "length"),
     }
     rows = [
@@ -120,9 +120,9 @@ def test_a_run_through_everything_that_goes_wrong(tmp_path):
         return next(said for name, said in answers.items() if f"({name})" in body["messages"][1]["content"])
 
     with serving(answer) as chat:
-        told = paraphrase.run(recipe(chat), source, tmp_path / "out")
+        told = paraphrase.run(recipe(chat, seconds=1.5), source, tmp_path / "out")
         first = len(chat.asked)
-        paraphrase.run(recipe(chat), source, tmp_path / "out")
+        paraphrase.run(recipe(chat, seconds=1.5), source, tmp_path / "out")
     made = {row["id"]: row for row in map(json.loads, (tmp_path / "out" / "paraphrases.jsonl").open())}
     assert list(made) == list(answers)
     assert [name for name, row in made.items() if row["kept"]] == ["good"]
