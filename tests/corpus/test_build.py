@@ -81,8 +81,12 @@ def test_a_source_of_sound_and_refusals(taped):
     stats = json.loads((folder / "stats.json").read_text())
     assert stats["rejected"] == {"hiss": 5}
     assert stats["splits"] == {"train": 26, "test": 9}
-    assert sum(stats["histograms"]["box_share"]["counts"]) == 35
-    assert {path.name for path in (folder / "pictures").iterdir()} >= {"duration.png", "face_size.png", "head_pose.png"}
+    seen = {name: np.flatnonzero(bins["counts"]).tolist() for name, bins in stats["histograms"].items()}
+    assert (seen["box_share"], seen["sharpness"]) == ([15], [9])
+    assert seen["overall"] == [39], "beyond the last edge"
+    assert {path.name for path in (folder / "pictures").iterdir()} >= {
+        "duration.png", "face_size.png", "head_pose.png", "sharpness.png", "sound.png",
+    }
 
 
 def test_datasets_reads_it(taped, tmp_path):

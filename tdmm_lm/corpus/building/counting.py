@@ -21,8 +21,10 @@ COLUMNS = [  # what is looked at: everything but the sound itself, codes and wha
 COUNTED = ("family", "level", "gesture", "gaze", "blinks")  # of the labels
 EDGES: dict[str, tuple[float, float, float]] = {  # first edge, last edge, step; what lies beyond counts at the ends
     "duration_seconds": (0, 60, 0.5), "intensity": (0, 1, 0.05), "yaw_degrees": (-60, 60, 2),
-    "pitch_degrees": (-60, 60, 2), "roll_degrees": (-60, 60, 2), "box_share": (0, 1, 0.02), "text_words": (0, 100, 2),
+    "pitch_degrees": (-60, 60, 2), "roll_degrees": (-60, 60, 2), "text_words": (0, 100, 2),
+    "box_share": (0, 1, 0.02), "sharpness": (0, 0.3, 0.01), "overall": (1, 5, 0.1),
 }
+FIGURES = ("box_share", "sharpness", "overall")  # of captured videos: the face's size, the picture's and sound's quality
 EVERY = 5  # frames between two whose head is looked at
 
 
@@ -62,9 +64,10 @@ def of(rows: Iterable[dict[str, Any]], rejected: Iterable[dict[str, Any]]) -> di
         if row["face"] is not None:
             for name, degrees in zip(("yaw", "pitch", "roll"), _head(row).T):
                 _count(bins[f"{name}_degrees"], f"{name}_degrees", degrees)
-        share = json.loads(row["provenance"]).get("figures", {}).get("box_share")  # of captured videos
-        if share is not None:
-            _count(bins["box_share"], "box_share", [share])
+        figures = json.loads(row["provenance"]).get("figures", {})
+        for name in FIGURES:
+            if name in figures:
+                _count(bins[name], name, [figures[name]])
     counts["speakers"].pop("", None)
     counts["words"].pop("", None)
     return {
