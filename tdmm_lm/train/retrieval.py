@@ -4,14 +4,19 @@
 
 A batch is so many motions, each with one of its texts; every other pair in it is wrong, but for pairs whose labels are
 the same (TMR leaves out what is nearly the same; here that is known). Started again it goes on from its checkpoint.
+
+With ``corpus=[FOLDER]`` motions and texts are a built data set's instead, so that data sets can be compared by how well
+each one's texts tell its motions apart (TDMM-LM, Fig. 6).
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +28,7 @@ from torch.nn import functional
 from transformers import AutoTokenizer
 
 from tdmm_lm import bundle, codec, config, report
-from tdmm_lm.corpus import caption, labels, prompts
+from tdmm_lm.corpus import caption, labels, prompts, table
 from tdmm_lm.corpus.labels import Labels
 from tdmm_lm.corpus.perform import perform
 from tdmm_lm.corpus.score import Score
@@ -31,6 +36,7 @@ from tdmm_lm.eval import statistics
 from tdmm_lm.files import replacing
 from tdmm_lm.lm import retrieval
 from tdmm_lm.metrics import measure
+from tdmm_lm.motion import MotionClip
 from tdmm_lm.progress import track
 
 STYLES = ("full", "plain", "brief", "phrase", "sentence", "timed", "prompt")
@@ -42,9 +48,10 @@ class Settings(config.Settings):
 
     codec: str = "tokenizers/face"  # whose linear map motion goes through
     tokenizer: str = "tokenizers/text"
+    corpus: tuple[str, ...] = ()  # folders of built data sets, whose rows with a face are learnt; none: performances
     model: dict[str, Any] = Field(default={})  # width, layers, ... of `tdmm_lm.lm.retrieval`
-    performances: int = Field(12_000, ge=2)
-    test: int = Field(1000, ge=32)
+    performances: int = Field(12_000, ge=2)  # or rows of ``corpus``, at most
+    test: int = Field(1000, ge=32)  # likewise; of ``corpus`` the rows of its split "test"
     batch: int = Field(128, ge=2)
     steps: int = Field(3000, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
@@ -54,14 +61,29 @@ class Settings(config.Settings):
     seed: int = 0
 
 
+class Example(NamedTuple):
+    """What is known of a motion, what its data set says of it (nothing of performances), and the motion when asked."""
+
+    labels: Labels
+    texts: tuple[str, ...]
+    clip: Callable[[], MotionClip]
+
+
 def main(settings: Settings, output: Path) -> None:
-    """Leave ``output/encoder`` with its report."""
+    """Leave ``output/encoder`` with its report.
+
+    Raises:
+        FileNotFoundError: a folder of ``corpus`` without rows.
+        ValueError: too few rows with a face and texts in ``corpus`` to train on or to test with.
+    """
     began = time.monotonic()
     torch.manual_seed(settings.seed)
     tokenizer = AutoTokenizer.from_pretrained(bundle.either(settings.tokenizer))
     encoder = retrieval.new(codec.load(bundle.either(settings.codec)), tokenizer, **settings.model)
     output.mkdir(parents=True, exist_ok=True)
-    known, parts = _examples(settings, encoder, output / "examples.safetensors", "train", settings.performances)
+    known = _examples(settings, "train", settings.performances)
+    unseen = _examples(settings, "test", settings.test)
+    parts = _parts(known, encoder, output / "examples.safetensors")
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     first = _resume(output / "checkpoint.safetensors", encoder, optimizer)
     saved = time.monotonic()
@@ -76,7 +98,7 @@ def main(settings: Settings, output: Path) -> None:
         motion = encoder.motions(*retrieval.padded([parts[place] for place in chosen]))
         said = encoder.texts(*retrieval.tokens(tokenizer, texts, encoder.settings))
         products = said @ motion.mT * encoder.scale.exp().clamp(max=100)
-        loss = contrast(products, alike([known[place] for place in chosen]))
+        loss = contrast(products, alike([known[place].labels for place in chosen], texts))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
@@ -87,19 +109,23 @@ def main(settings: Settings, output: Path) -> None:
         if time.monotonic() - saved > 60 * settings.save_minutes:
             _save(output / "checkpoint.safetensors", encoder, optimizer, step + 1)
             saved = time.monotonic()
-    _release(settings, encoder, tokenizer, output, (time.monotonic() - began) / 60)
+    _release(settings, encoder, tokenizer, unseen, output, (time.monotonic() - began) / 60)
 
 
-def told(known: Labels, rng: np.random.Generator, split: str = "train") -> str:
-    """A text of a performance in one of seven manners."""
+def told(example: Example, rng: np.random.Generator, split: str = "train") -> str:
+    """One of the data set's texts, or a text of a performance in one of seven manners."""
+    known, texts, _ = example
+    if texts:
+        return texts[int(rng.integers(len(texts)))]
     style = STYLES[int(rng.integers(len(STYLES)))]
     return caption.prompt(known, rng, split=split) if style == "prompt" else caption.describe(
         known, rng, style, split=split  # type: ignore[arg-type]
     )
 
 
-def alike(known: list[Labels]) -> Bool[Tensor, "b b"]:
-    """Pairs that a text could not tell apart: the same expressions, strengths, gestures and glances in their order."""
+def alike(known: Sequence[Labels], texts: Sequence[str]) -> Bool[Tensor, "b b"]:
+    """Pairs that a text could not tell apart: the same expressions, strengths, gestures and glances in their order, or
+    the very same text."""
     keys = [
         (
             one.families, tuple(shown.level for shown in one.shown),
@@ -107,7 +133,9 @@ def alike(known: list[Labels]) -> Bool[Tensor, "b b"]:
         )
         for one in known
     ]
-    return torch.tensor([[a == b for b in keys] for a in keys]) & ~torch.eye(len(keys), dtype=torch.bool)
+    pairs = list(zip(keys, texts, strict=True))
+    same = torch.tensor([[a == b or said == other for b, other in pairs] for a, said in pairs])
+    return same & ~torch.eye(len(keys), dtype=torch.bool)
 
 
 def contrast(products: Float[Tensor, "b b"], left_out: Bool[Tensor, "b b"]) -> Tensor:
@@ -121,32 +149,46 @@ def _fall(step: int, settings: Settings) -> float:
     return 0.51 + 0.49 * float(np.cos(np.pi * step / settings.steps))
 
 
-def _performed(split: str, count: int, seed: int) -> Iterator[tuple[Labels, Any]]:
-    for score in _scores(split, count, seed):
-        yield labels.of_score(score), perform(score)
+def _examples(settings: Settings, split: str, count: int) -> list[Example]:
+    if not settings.corpus:
+        seed = settings.seed + (split == "test")
+        scores = (prompts.sample(seed * 1_000_003 + 800_000 + i, split=split) for i in range(count))
+        return [Example(labels.of_score(score), (), partial(perform, score)) for score in scores]
+    def rows(*columns: str) -> Iterator[dict[str, Any]]:
+        return chain.from_iterable(table.rows(Path(folder), [*columns]) for folder in settings.corpus)
+
+    fit = [
+        place for place, row in enumerate(rows("split", "texts", "labels.family", "score", "face.frames"))
+        if row["split"] == split and row["texts"] and row["labels"] and (row["face"] or row["score"])
+    ]
+    least = 32 if split == "test" else 2
+    if len(fit) < least:
+        raise ValueError(
+            f"corpus: expected {least} rows or more of split {split} with a face and texts in "
+            f"{', '.join(settings.corpus)}, got {len(fit)}."
+        )
+    chosen = set(np.random.default_rng(settings.seed).permutation(fit)[:count].tolist())
+    return [
+        Example(Labels.model_validate(row["labels"]), tuple(row["texts"]), partial(_shown, row))
+        for place, row in enumerate(rows("texts", "labels", "score", "face")) if place in chosen
+    ]
 
 
-def _scores(split: str, count: int, seed: int) -> Iterator[Score]:
-    return (prompts.sample(seed * 1_000_003 + 800_000 + i, split=split) for i in range(count))
+def _shown(row: dict[str, Any]) -> MotionClip:
+    return table.clip_of(row) if row["face"] else perform(Score.model_validate_json(row["score"]))
 
 
-def _examples(
-    settings: Settings, encoder: retrieval.Encoder, kept: Path, split: str, count: int
-) -> tuple[list[Labels], list[Float[Tensor, "frames components"]]]:
-    """Labels and components of performances, these kept on the disk for a run that goes on."""
+def _parts(known: list[Example], encoder: retrieval.Encoder, kept: Path) -> list[Float[Tensor, "frames components"]]:
+    """Components of the motions, kept on the disk for a run that goes on."""
     asker = retrieval.Retrieval(encoder, None)  # type: ignore[arg-type]
     if kept.is_file():
         stored = load_file(kept)
-        if len(stored) == count:
-            known = [labels.of_score(score) for score in _scores(split, count, settings.seed)]
-            return known, [stored[str(i)] for i in range(count)]
-    known, parts = [], []
-    for one, clip in track(_performed(split, count, settings.seed), "performing", count):
-        known.append(one)
-        parts.append(asker.parts(clip).contiguous())
+        if len(stored) == len(known):
+            return [stored[str(i)] for i in range(len(known))]
+    parts = [asker.parts(one.clip()).contiguous() for one in track(known, "performing")]
     with replacing(kept) as path:
         save_file({str(i): part for i, part in enumerate(parts)}, path)
-    return known, parts
+    return parts
 
 
 def _save(path: Path, encoder: retrieval.Encoder, optimizer: torch.optim.Optimizer, step: int) -> None:
@@ -169,20 +211,22 @@ def _resume(path: Path, encoder: retrieval.Encoder, optimizer: torch.optim.Optim
 
 
 def _release(
-    settings: Settings, encoder: retrieval.Encoder, tokenizer: Any, output: Path, minutes: float
+    settings: Settings, encoder: retrieval.Encoder, tokenizer: Any, unseen: list[Example], output: Path, minutes: float
 ) -> None:
-    """The folder, measured as it lies on the disk: unseen performances in unseen wordings."""
+    """The folder, measured as it lies on the disk: unseen performances in unseen wordings, or unseen rows."""
     with replacing(output / "encoder") as folder:
         retrieval.save(encoder, tokenizer, folder)
         asker = retrieval.load(folder)
         rng = np.random.default_rng(settings.seed)
-        found = list(_performed("test", settings.test, settings.seed + 1))
-        texts = [caption.describe(known, rng, "full", split="test") for known, _ in found]
+        texts = [told(one, rng) if one.texts else caption.describe(one.labels, rng, "full", split="test")
+                 for one in unseen]
         said = asker.of_texts(texts).numpy().astype(np.float64)
-        shown = asker.of_clips([clip for _, clip in track(found, "measuring")]).numpy().astype(np.float64)
+        shown = asker.of_clips([one.clip() for one in track(unseen, "measuring")]).numpy().astype(np.float64)
         ranks = {name: measure(name, list(shown), list(said)) for name in RANKS}
-        figures = {name: report.figure(one.value, one.unit, n=len(found)) for name, one in ranks.items()}
-        figures["families_apart"] = silhouette(shown, [known.family for known, _ in found])
+        figures = {name: report.figure(one.value, one.unit, n=len(unseen)) for name, one in ranks.items()}
+        families = [one.labels.family for one in unseen]
+        if len(set(families)) > 1:
+            figures["families_apart"] = silhouette(shown, families)
         figures["minutes"] = report.figure(minutes, "minutes", n=settings.steps)
         figures["parameters"] = report.figure(sum(p.numel() for p in encoder.parameters()), "numbers")
         weights = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()

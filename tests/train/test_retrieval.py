@@ -8,7 +8,7 @@ import torch
 from transformers import AutoTokenizer
 
 from tdmm_lm import bundle, codec, config
-from tdmm_lm.corpus import labels, prompts
+from tdmm_lm.corpus import build, labels, prompts, table
 from tdmm_lm.corpus.perform import perform
 from tdmm_lm.lm import retrieval
 from tdmm_lm.train import retrieval as training
@@ -17,6 +17,10 @@ SMALL = {
     "performances": 48, "test": 32, "batch": 24, "steps": 60, "warmup": 5,
     "model": {"width": 48, "layers": 1, "heads": 2, "dim": 32},
 }
+
+
+def example(score):
+    return training.Example(labels.of_score(score), (), lambda: perform(score))
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,7 @@ def trained(tmp_path_factory):
 def test_a_trained_encoder_knows_what_it_has_seen(trained):
     found = retrieval.load(trained / "encoder")
     scores = [prompts.sample(800_000 + i, split="train") for i in range(48)]
-    said = found.of_texts([training.told(labels.of_score(score), np.random.default_rng(3)) for score in scores])
+    said = found.of_texts([training.told(example(score), np.random.default_rng(3)) for score in scores])
     shown = found.of_clips([perform(score) for score in scores])
     assert torch.allclose(said.norm(dim=-1), torch.ones(48), atol=1e-4)
     products = said @ shown.mT
@@ -70,12 +74,53 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(trained, tmp_path, mo
 
 def test_pairs_that_no_text_could_tell_apart_are_left_out():
     known = [labels.of_score(prompts.sample(i)) for i in range(60)]
-    left = training.alike([*known, known[0]])
+    left = training.alike([*known, known[0]], [str(place) for place in range(61)])
     assert bool(left[0, 60])
+    said_twice = training.alike(known[:2], ["a man smiles", "a man smiles"])
+    assert said_twice.tolist() == [[False, True], [True, False]]
     assert not left.diag().any()
     products = torch.eye(61) * 5
     products[0, 60] = 100.0  # would ruin the loss
     assert training.contrast(products, left) < training.contrast(products, torch.zeros_like(left))
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory):
+    """One whose clips are kept and one whose clips are performed again from its scores."""
+    made = {}
+    for name, more in {"clips": {}, "scores": {"clips": False}}.items():
+        made[name] = tmp_path_factory.mktemp("corpora") / name
+        performed = {"performed": {"clips": {"train": 40, "test": 33}}}
+        build.build(build.Settings(sources=performed, workers=1, **more), made[name])
+    return made
+
+
+def test_a_data_set_has_an_encoder_of_its_own(corpora, tmp_path):
+    said = {**SMALL, "performances": 30, "steps": 4}
+    weights = {}
+    for name, folder in corpora.items():
+        training.main(config.check(training.Settings, {**said, "corpus": [str(folder)]}, "test"), tmp_path / name)
+        weights[name] = retrieval.load(tmp_path / name / "encoder").encoder.state_dict()
+    figures = json.loads((tmp_path / "clips" / "encoder" / "report.json").read_text())["figures"]
+    assert figures["r_precision_1"]["n"] == 32
+    kept, performed = weights.values()  # float16 in the table
+    assert all(torch.allclose(kept[key], performed[key], atol=1e-2) for key in kept)
+    texts = {text for row in table.rows(corpora["clips"]) for text in row["texts"]}
+    settings = config.check(training.Settings, {**said, "corpus": [str(corpora["clips"])]}, "test")
+    found = training._examples(settings, "train", 30)
+    assert len(found) == 30
+    assert {training.told(one, np.random.default_rng(0)) for one in found} <= texts
+
+
+def test_a_data_set_without_enough_rows_is_refused(corpora, tmp_path):
+    few = tmp_path / "few"
+    build.build(build.Settings(sources={"performed": {"clips": {"train": 3, "test": 2}}}, workers=1), few)
+    for folder, error, line in (
+        (few, ValueError, r"expected 32 rows or more of split test with a face and texts in .*few, got 2\."),
+        (tmp_path / "none", FileNotFoundError, "none"),
+    ):
+        with pytest.raises(error, match=line):
+            training.main(config.check(training.Settings, {**SMALL, "corpus": [str(folder)]}, "test"), tmp_path / "out")
 
 
 def test_errors(tmp_path):

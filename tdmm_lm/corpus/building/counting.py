@@ -24,7 +24,7 @@ EDGES: dict[str, tuple[float, float, float]] = {  # first edge, last edge, step;
     "pitch_degrees": (-60, 60, 2), "roll_degrees": (-60, 60, 2), "text_words": (0, 100, 2),
     "box_share": (0, 1, 0.02), "sharpness": (0, 0.3, 0.01), "overall": (1, 5, 0.1),
 }
-FIGURES = ("box_share", "sharpness", "overall")  # of captured videos: the face's size, the picture's and sound's quality
+FIGURES = ("box_share", "sharpness", "overall")  # of captured videos: size, picture, sound
 EVERY = 5  # frames between two whose head is looked at
 
 

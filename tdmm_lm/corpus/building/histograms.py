@@ -22,7 +22,7 @@ def draw(stats: dict[str, Any], folder: Path) -> dict[str, str]:
         ("duration", "duration_seconds", "How long clips are", "seconds"),
         ("intensity", "intensity", "How strong the strongest expression is (without neutral faces)", "0 to 1"),
         ("face_size", "box_share", "How much of the picture the face takes", "share of the picture"),
-        ("sharpness", "sharpness", "How sharp the face is", "variance of the Laplacian over the grey levels', at 128 pixels"),
+        ("sharpness", "sharpness", "How sharp the face is", "Laplacian's variance over the grey levels', 128 pixels"),
         ("sound", "overall", "How clean the speech is", "DNSMOS P.835 overall, 1 to 5"),
         ("text_length", "text_words", "How long descriptions are", "words"),
     ):
