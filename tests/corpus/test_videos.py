@@ -148,6 +148,19 @@ def test_items_are_sorted_and_speakers_stay_in_one_split(tmp_path):
 
 
 @real
+def test_the_same_bytes_twice_are_one_video(tmp_path):
+    for name, held in {"a/x.mp4": b"film", "b/y.mp4": b"film", "b/z.mp4": b"Film", "c.mov": b"", "d.mov": b""}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(held)
+    settings = videos.Settings(folder=tmp_path)
+    listed = list(videos.items(settings, 0))
+    assert [item.what.get("copy_of") for item in listed] == [None, "a/x.mp4", None, None, None]
+    refused = [next(videos.samples(item, settings)) for item in listed]
+    assert [one.reason for one in refused] == ["text", "duplicate", "text", "empty", "empty"]
+    assert refused[1].detail.endswith("b/y.mp4: expected a video of its own, got the bytes of a/x.mp4.")
+
+
+@real
 def test_mistakes_are_told_at_once(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none: expected a folder of videos, found none"):
         next(videos.items(videos.Settings(folder=tmp_path / "none"), 0))

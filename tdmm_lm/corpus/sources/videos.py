@@ -9,7 +9,8 @@ bounds are settings. Filters that need others' weights are off until the recipe 
 import hashlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class Settings(config.Settings):
 
 def items(settings: Settings, seed: int) -> Iterator[Item]:
     """One a video, by path; ``seed`` changes nothing: a speaker stays in its split from one corpus to the next.
+    The same bytes under a second name, which might be in another split, are found here and rejected by `samples`.
 
     Raises:
         FileNotFoundError: no such folder, or the landmarker's or a named judge's file is missing.
@@ -75,10 +77,13 @@ def items(settings: Settings, seed: int) -> Iterator[Item]:
     paths = sorted((path.relative_to(folder).as_posix(), path) for path in found)
     if not paths:
         raise ValueError(f"{folder}: expected videos ({', '.join(capture.ENDINGS)}) below it, found none.")
+    copies = _copies(path for _, path in paths)
     for name, path in paths:
         who = _speaker(name, path, settings.speaker)
         name, who = utf8(name), None if who is None else utf8(who)
         what: dict[str, Any] = {"path": str(path), "speaker": who if settings.speaker else ""}
+        if path in copies:
+            what["copy_of"] = utf8(copies[path].relative_to(folder).as_posix())
         yield Item(f"{settings.name}/{name}", _split(name if who is None else who, settings), what)
 
 
@@ -90,6 +95,10 @@ def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:
     """
     _ready(settings)
     path = Path(item.what["path"])
+    if "copy_of" in item.what:
+        told = f"{path}: expected a video of its own, got the bytes of {item.what['copy_of']}."
+        yield Rejected(item.id, settings.name, "duplicate", told)
+        return
     if item.what.get("speaker", "") is None:
         told = f"{path}: expected a speaker by {settings.speaker!r}, found none in its name."
         yield Rejected(item.id, settings.name, "no_speaker", told)
@@ -165,6 +174,23 @@ def _speaker(name: str, path: Path, rule: str) -> str | None:
     if match is None:
         return None
     return match.group(1) if match.re.groups else match.group(0)
+
+
+def _copies(paths: Iterable[Path]) -> dict[Path, Path]:
+    """Which file each later copy repeats. Only files of one size are read."""
+    sizes: dict[int, list[Path]] = {}
+    for path in paths:
+        with suppress(OSError):  # `samples` says what is wrong with it
+            sizes.setdefault(path.stat().st_size, []).append(path)
+    copies: dict[Path, Path] = {}
+    for size, alike in sizes.items():
+        firsts: dict[bytes, Path] = {}
+        for path in alike if size and len(alike) > 1 else ():
+            with suppress(OSError), path.open("rb") as file:
+                first = firsts.setdefault(hashlib.file_digest(file, "sha256").digest(), path)
+                if first != path:
+                    copies[path] = first
+    return copies
 
 
 def _split(who: str, settings: Settings) -> str:
