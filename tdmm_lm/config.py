@@ -5,7 +5,7 @@ import pkgutil
 import re
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -99,7 +99,7 @@ def check(kind: type[S], data: dict[str, Any], where: str) -> S:
         for fault in error.errors():
             key = ".".join(str(part) for part in fault["loc"])
             if fault["type"] == "extra_forbidden":
-                faults.append(f"{key}: unknown key; known: {', '.join(kind.model_fields)}")
+                faults.append(f"{key}: unknown key; known: {', '.join(_fields(kind, fault['loc']))}")
             elif fault["type"] == "missing":
                 faults.append(f"{key}: expected a value, found none")
             elif fault["type"] == "value_error":  # our own words, which say what came
@@ -107,6 +107,21 @@ def check(kind: type[S], data: dict[str, Any], where: str) -> S:
             else:
                 faults.append(f"{key}: {fault['msg'].replace('tuple', 'list')}, got {fault['input']!r}")
         raise ValueError(f"{where}: {'; '.join(faults)}.") from None
+
+
+def _fields(kind: type[BaseModel], place: tuple[int | str, ...]) -> dict[str, None]:
+    """The keys known beside the last of a path; numbers and names of a mapping's entries lead no deeper."""
+    here = [kind]
+    for part in place[:-1]:
+        fields = [model.model_fields[part].annotation for model in here if part in model.model_fields]
+        here = [model for annotation in fields for model in _models(annotation)] or here
+    return dict.fromkeys(name for model in here for name in model.model_fields)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inside in get_args(annotation) for model in _models(inside)]
 
 
 def load(kind: type[S], path: str | Path, assignments: list[str] | None = None) -> S:

@@ -1,5 +1,7 @@
 """YAML -> settings: types, overrides, unknown keys and names, each with its message."""
 
+import re
+
 import pytest
 
 from tdmm_lm import config
@@ -12,6 +14,7 @@ class Inner(config.Settings):
 class Outer(config.Settings):
     lr: float
     codec: Inner = Inner()
+    more: dict[str, tuple[Inner | None, ...]] = {}
 
 
 def test_scientific_notation_is_a_number():
@@ -47,8 +50,11 @@ def test_every_wrong_key_is_named_in_one_line():
     assert "lr: expected a value, found none" in text
     assert "codec.width" in text
     assert "'big'" in text
-    assert "codec.depth: unknown key" in text
+    assert "codec.depth: unknown key; known: width" in text
     assert "\n" not in text
+    deep = "more.a.1.depth: unknown key; known: width; deep: unknown key; known: lr, codec, more."
+    with pytest.raises(ValueError, match=f"^x: {re.escape(deep)}$"):
+        config.check(Outer, {"lr": 1, "more": {"a": [None, {"depth": 1}]}, "deep": 1}, "x")
 
 
 def test_reading_refuses_what_is_no_mapping(tmp_path):

@@ -4,6 +4,7 @@ The words themselves are data, `recipes/corpus/lexicon.yaml`; this file checks t
 """
 
 import re
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import get_args
 
@@ -17,6 +18,7 @@ from tdmm_lm.motion.face import ARKIT
 from tdmm_lm.observe import FAMILIES, Side
 
 Range = tuple[float, float]
+RECIPE = "recipes/corpus/lexicon.yaml"
 
 
 class Dynamics(Settings):
@@ -77,10 +79,13 @@ class Lexicon(Settings):
     def word(self, name: str) -> Word:
         """
         Raises:
-            ValueError: no such word; the known are listed.
+            ValueError: no such word; the nearest are named.
         """
         if name not in self.words:
-            raise ValueError(f"lexicon: expected one of {', '.join(self.words)}, got {name!r}.")
+            near = ", ".join(get_close_matches(name, self.words, 3)) or "none"
+            raise ValueError(
+                f"lexicon: expected one of the {len(self.words)} words of {RECIPE}, got {name!r}; nearest: {near}."
+            )
         return self.words[name]
 
     def action_units(self, name: str) -> tuple[int, ...]:
@@ -131,5 +136,5 @@ def lexicon() -> Lexicon:
     Raises:
         ValueError: the file does not say what it should; the message names the word and what is wrong.
     """
-    path = bundle.path("recipes/corpus/lexicon.yaml")
+    path = bundle.path(RECIPE)
     return config.load(Lexicon, path)

@@ -73,8 +73,10 @@ def test_wrong_words_are_named():
         Word(family="joy", verb="grin", targets={"mouthGrin": 1.0})
     with pytest.raises(ValueError, match="expected a family among neutral, joy"):
         Word(family="bliss", verb="grin", targets={})
-    with pytest.raises(ValueError, match=r"lexicon: expected one of smile, .*, got 'smyle'\."):
+    with pytest.raises(ValueError, match=r"expected one of the 200 words of .*, got 'smyle'; nearest: smile.*\.$"):
         lexicon().word("smyle")
+    with pytest.raises(ValueError, match=r"got 'qqq'; nearest: none\."):
+        lexicon().word("qqq")
 
 
 def test_limits_name_shapes():

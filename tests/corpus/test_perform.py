@@ -130,7 +130,8 @@ def test_score_reads_from_yaml_and_says_what_is_wrong():
     )
     assert labels.of_score(score).gesture == "nod"
     for wrong, message in (
-        ({"expressions": [{"word": "smyle"}]}, "expected one of smile"),
+        ({"expressions": [{"word": "smyle"}]}, "expected one of .* got 'smyle'; nearest: smile"),
+        ({"expressions": [{"word": "smile", "begin": 0}]}, "expressions.0.begin: unknown key; known: word, intensity"),
         ({"blinks": [1.0, 1.1]}, r"blinks: expected at least 0\.45 s between two, got 1\.0 and 1\.1"),
         ({"head": [{"gesture": "turn_left", "count": 2}]}, "expected a count of 1 for turn_left"),
         ({"speech": [[1.0, 9.0]]}, r"speech: expected spans in order and inside the clip, got 1\.0 to 9\.0"),
