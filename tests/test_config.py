@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from pydantic import Field
 
 from tdmm_lm import config
 
@@ -14,7 +15,7 @@ class Inner(config.Settings):
 class Outer(config.Settings):
     lr: float
     codec: Inner = Inner()
-    more: dict[str, tuple[Inner | None, ...]] = {}
+    more: dict[str, tuple[Inner | None, ...]] = Field(default={})
 
 
 def test_scientific_notation_is_a_number():
