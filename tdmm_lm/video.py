@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import overload
 
@@ -20,14 +20,17 @@ from jaxtyping import Float, UInt8
 from tdmm_lm import files
 
 AUDIO_RATE = 16_000  # Hz, mono: the rate of all sound in this package
+LOOKED_AT = 250  # packets, by whose times a rate is measured that no header states
+HOLE_SECONDS = (0.05, 600.0)  # what is missing of the sound: less is inexact times, more is another clock
 
 
 @dataclass(frozen=True)
 class Info:
     """What a video file says about itself.
 
-    ``fps`` is its average rate in Hz, ``size`` (width, height) in pixels after rotation, ``rotation`` the degrees that
-    were applied (counter-clockwise), ``frames`` the count its index declares (0 where it declares none).
+    ``fps`` is its average rate in Hz (measured where the file states none), ``size`` (width, height) in pixels after
+    rotation, ``rotation`` the degrees that were applied (counter-clockwise), ``frames`` the count that its index
+    declares and its edit list shows (0 where it declares none).
     """
 
     fps: float
@@ -51,8 +54,9 @@ def info(path: str | Path) -> Info:
             raise ValueError(f"{path}: expected a video, got a video stream without a single frame.")
         turns = round(frame.rotation / 90) % 4
         size = (frame.width, frame.height) if turns % 2 == 0 else (frame.height, frame.width)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        return Info(float(rate), size, 90 * turns, bool(container.streams.audio), stream.frames)
+        has_audio, frames = bool(container.streams.audio), _declared(container, stream)
+        rate = stream.average_rate or _measured(path) or stream.guessed_rate or Fraction(25)
+        return Info(float(rate), size, 90 * turns, has_audio, frames)
 
 
 @overload
@@ -73,7 +77,7 @@ def read(
         ValueError: empty, no video, no frames, or cut off (raised where the frames end too early).
     """
     with _opened(path) as container:
-        declared = _video(container, path).frames
+        declared = _declared(container, _video(container, path))
         first, count, rate = None, 0, float(_video(container, path).average_rate or 25)
         for frame in _decoded(container, path):
             time = count / rate if frame.time is None else frame.time
@@ -114,21 +118,44 @@ def audio(path: str | Path) -> Float[np.ndarray, " samples"]:
         if not parts:
             raise ValueError(f"{path}: expected sound, got an audio stream without a sample.")
         wave = np.concatenate(parts)
-        picture = next(iter(container.streams.video), None)
-        began = None if first is None else first.time
-        if picture is not None and picture.start_time is not None and picture.time_base and began is not None:
-            ahead = round((began - float(picture.start_time * picture.time_base)) * AUDIO_RATE)
+        heard, seen = None if first is None else first.time, began(path)
+        if heard is not None and seen is not None:
+            ahead = round((heard - seen) * AUDIO_RATE)
             wave = np.concatenate([np.zeros(ahead, np.float32), wave]) if ahead > 0 else wave[-ahead:]
         return np.ascontiguousarray(wave.clip(-1, 1), np.float32)
+
+
+def began(path: str | Path) -> float | None:
+    """The time of a video's first frame by the file's own clock, from which `read` counts; None without a video.
+
+    A recording that begins between two key frames has pictures before it that cannot be decoded.
+    """
+    try:
+        with _opened(path) as container:
+            first = next(_decoded(container, path), None)
+            return None if first is None else first.time
+    except ValueError:
+        return None
 
 
 def mono(frames: Iterable[av.AudioFrame]) -> Iterator[Float[np.ndarray, " samples"]]:
     """Decoded sound at 16 kHz, the channels' mean: libav's own mix to mono adds them at 0.7 each and overflows.
 
-    Layout and rate may change on the way, as they do in broadcasts.
+    Layout and rate may change on the way, as they do in broadcasts; where sound is missing, silence takes its place, so
+    that the rest stays in time.
     """
-    resampler = AudioResampler("fltp", None, AUDIO_RATE)
+    resampler, reached = AudioResampler("fltp", None, AUDIO_RATE), None
     for frame in frames:
+        at = reached if frame.time is None else frame.time
+        missing = 0.0 if reached is None or at is None else at - reached
+        if HOLE_SECONDS[0] < missing < HOLE_SECONDS[1]:
+            yield from map(_mean, resampler.resample(None))
+            resampler = AudioResampler("fltp", None, AUDIO_RATE)
+            yield np.zeros(round(missing * AUDIO_RATE), np.float32)
+        if missing > HOLE_SECONDS[0]:
+            reached = at
+        reached = (at or 0.0) if reached is None else reached
+        reached += frame.samples / frame.sample_rate
         try:
             parts = resampler.resample(frame)
         except ValueError:  # of another kind than the frames before
@@ -222,6 +249,24 @@ def _video(container: InputContainer, path: str | Path) -> av.VideoStream:
         what = "sound only" if container.streams.audio else "neither pictures nor sound"
         raise ValueError(f"{path}: expected a video, got {what}.")
     return moving[0]
+
+
+def _declared(container: InputContainer, stream: av.VideoStream) -> int:
+    """Frames by the index, without those that an edit list cuts off (mp4, mov: trimmed without encoding anew)."""
+    if not stream.frames or "mov" not in container.format.name:
+        return stream.frames
+    return min(stream.frames, sum(not entry.is_discard for entry in stream.index_entries)) or stream.frames
+
+
+def _measured(path: str | Path) -> float | None:
+    """Frames a second by the times of the first packets, None for a single one: browsers record WebM without a rate."""
+    with _opened(path) as container:
+        packets = islice(container.demux(_video(container, path)), LOOKED_AT)
+        try:
+            times = sorted(float(packet.pts * packet.time_base) for packet in packets if packet.pts is not None)
+        except av.error.FFmpegError:
+            return None
+    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else None
 
 
 def _decoded(container: InputContainer, path: str | Path) -> Iterator[av.VideoFrame]:

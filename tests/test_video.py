@@ -144,3 +144,96 @@ def test_bad_frames_leave_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frames a second"):
         video.write(path, pictures(2), fps=0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rate_that_no_header_states_is_measured(tmp_path: Path) -> None:
+    path, rng = tmp_path / "browser.mkv", np.random.default_rng(0)
+    ticks = np.cumsum(rng.integers(25, 42, 60)).tolist()
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libvpx", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for tick, frame in zip(ticks, pictures(60)):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts, picture.time_base = tick, Fraction(1, 1000)
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    held = bytearray(path.read_bytes())
+    start = held.index(b"\x23\xe3\x83")  # DefaultDuration, which browsers do not write: made a void
+    length = 4 + (held[start + 3] & 0x7F)
+    held[start : start + length] = bytes([0xEC, 0x80 | (length - 2), *[0] * (length - 2)])
+    path.write_bytes(held)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].average_rate is None
+    assert video.info(path).fps == pytest.approx(1000 * 59 / (ticks[-1] - ticks[0]), rel=0.01)
+
+
+def test_what_an_edit_list_hides_is_not_missed(tmp_path: Path) -> None:
+    whole, trimmed = tmp_path / "a.mp4", tmp_path / "trimmed.mp4"
+    video.write(whole, pictures(60), fps=25)
+    with av.open(str(whole)) as seen, av.open(str(trimmed), "w", options={"avoid_negative_ts": "disabled"}) as out:
+        stream = seen.streams.video[0]
+        to = out.add_stream_from_template(stream)
+        for packet in seen.demux(stream):
+            if packet.dts is not None:
+                packet.pts -= round(20 / 25 / stream.time_base)
+                packet.dts -= round(20 / 25 / stream.time_base)
+                packet.stream = to
+                out.mux(packet)
+    with av.open(str(trimmed)) as container:
+        assert container.streams.video[0].frames == 60
+    assert video.info(trimmed).frames == 40
+    assert len(list(video.read(trimmed))) == 40
+
+
+def click_at(wave: np.ndarray) -> float:
+    return int(np.abs(wave).argmax()) / video.AUDIO_RATE
+
+
+def test_a_hole_in_the_sound_is_silence(tmp_path: Path) -> None:
+    path, wave = tmp_path / "hole.mkv", np.zeros(8 * 16_000, np.float32)
+    wave[6 * 16_000] = 1
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("pcm_f32le", rate=16_000, layout="mono")
+        for start in range(0, len(wave), 800):
+            if 2 <= start / 16_000 < 4:
+                continue  # lost on the way
+            frame = av.AudioFrame.from_ndarray(wave[None, start : start + 800], "flt", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = 16_000, start, Fraction(1, 16_000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    heard = video.audio(path)
+    assert click_at(heard) == pytest.approx(6.0, abs=0.01)
+    assert len(heard) == pytest.approx(len(wave), abs=200)
+
+
+def test_sound_and_pictures_of_a_recording_that_begins_between_key_frames(tmp_path: Path) -> None:
+    whole, path, wave = tmp_path / "a.mp4", tmp_path / "late.ts", np.zeros(4 * 16_000, np.float32)
+    wave[3 * 16_000] = 1
+    with av.open(str(whole), "w") as out:
+        shown, heard = out.add_stream("libx264", rate=25), out.add_stream("aac", rate=16_000, layout="mono")
+        shown.width, shown.height, shown.pix_fmt, shown.gop_size = 64, 48, "yuv420p", 25
+        for frame in (*pictures(50), *pictures(50)):
+            out.mux(shown.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        for start in range(0, len(wave), 1024):
+            part = np.pad(wave[start : start + 1024], (0, max(0, start + 1024 - len(wave))))
+            frame = av.AudioFrame.from_ndarray(part[None], "fltp", "mono")
+            frame.sample_rate, frame.pts = 16_000, start
+            out.mux(heard.encode(frame))
+        out.mux(shown.encode(None))
+        out.mux(heard.encode(None))
+    with av.open(str(whole)) as seen, av.open(str(path), "w") as out:
+        streams = [*seen.streams.video, *seen.streams.audio]
+        to = {stream.index: out.add_stream_from_template(stream) for stream in streams}
+        passed = 0
+        for packet in seen.demux(streams):
+            passed += packet.stream.type == "video"
+            if packet.dts is not None and (packet.stream.type == "audio" or passed > 10):
+                packet.stream = to[packet.stream.index]
+                out.mux(packet)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        claimed, first = float(stream.start_time * stream.time_base), next(container.decode(stream)).time
+    assert first - claimed > 0.25, "the first packets show nothing"
+    passed_over = 100 - len(list(video.read(path)))
+    assert click_at(video.audio(path)) == pytest.approx(3.0 - passed_over / 25, abs=0.07)

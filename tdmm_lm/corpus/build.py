@@ -96,6 +96,10 @@ def _left(everything: list[shards.Shard], out: Path) -> tuple[list[shards.Shard]
                 f"{path}: expected a shard of {len(shard.items)} items from {shard.items[0].id} on, got one of others; "
                 "the sources have changed since: choose another --output."
             )
+        elif (wrong := table.missed(path)) is not None:
+            notes.append(f"{wrong}; {shard.name} was made again.")
+            path.unlink()
+            left.append(shard)
     return left, notes
 
 

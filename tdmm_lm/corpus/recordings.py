@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 
 from tdmm_lm import rotations
+from tdmm_lm.corpus.sources import SHARED
 from tdmm_lm.motion import face
 from tdmm_lm.motion.face import ARKIT
 from tdmm_lm.sample import Sample
@@ -26,7 +27,8 @@ _SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 
 def grid(folder: Path) -> Iterator[Sample]:
-    """800 sentences of one talker at 25 fps, as MediaPipe tracked them; every fifth by name is held out (split test).
+    """800 sentences of one talker at 25 fps, as MediaPipe tracked them; every fifth by name is held out (split test),
+    so that the talker is in both splits.
 
     Weights by name (the tracker has no tongueOut: 0), the head's rotation from its matrix; translation is left out.
     Frames without a face are bridged.
@@ -51,7 +53,10 @@ def grid(folder: Path) -> Iterator[Sample]:
         }
         clip = face.assemble(parts, fps=25.0, rig="head")
         split = "test" if order[name] % 5 == 4 else "train"
-        yield Sample(f"grid_s1/{name}", (), {"face": clip}, split, "GRID s1, tracked by MediaPipe", GRID_LICENCE)
+        yield Sample(
+            f"grid_s1/{name}", (), {"face": clip}, split, "GRID s1, tracked by MediaPipe", GRID_LICENCE,
+            speaker="grid/s1", provenance={SHARED: True},
+        )
 
 
 def _bridged(

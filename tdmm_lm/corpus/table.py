@@ -10,7 +10,7 @@ import io
 import json
 import os
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -28,7 +28,9 @@ from tdmm_lm.sample import Sample
 from tdmm_lm.video import AUDIO_RATE
 
 GROUP = 64  # rows a row group: few enough that a reader holds little, sound included
-MADE_OF = b"tdmm_items"  # key of a shard's footer: the fingerprint of the items it was made of
+MADE_OF = b"tdmm_items"  # keys of a shard's footer: the fingerprint of the items it was made of, and how many
+REJECTIONS = b"tdmm_rejected"  # rows of the same name lie in `REJECTS`
+AGAIN = "remove it and build again: only it is made anew"
 REJECTS = "rejected"  # folder beside the shards, so that nobody takes its rows for the data set's
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 STORED: dict[str, np.dtype] = {"face": np.dtype("<f2"), "body": np.dtype("<f4")}  # bodies walk far from the origin
@@ -110,8 +112,11 @@ def write(made: Iterable[dict[str, Any]], path: Path, schema: pa.Schema = SCHEMA
         return fill(made, beside, schema, made_of=made_of)
 
 
-def fill(made: Iterable[dict[str, Any]], path: Path, schema: pa.Schema = SCHEMA, *, made_of: str = "") -> int:
-    """The same into a path that is nobody's yet."""
+def fill(
+    made: Iterable[dict[str, Any]], path: Path, schema: pa.Schema = SCHEMA, *, made_of: str = "",
+    refused: Sized | None = None,
+) -> int:
+    """The same into a path that is nobody's yet; ``refused`` is counted when the rows are through."""
     count, batch = 0, []
     named = schema.with_metadata({MADE_OF: made_of.encode()})
     with pa.parquet.ParquetWriter(path, named, compression="zstd", write_page_checksum=True) as writer:
@@ -122,6 +127,8 @@ def fill(made: Iterable[dict[str, Any]], path: Path, schema: pa.Schema = SCHEMA,
                 count, batch = count + GROUP, []
         if batch:  # a file without rows has no row group: `datasets` stumbles over an empty one
             writer.write_table(pa.Table.from_pylist(batch, named), row_group_size=GROUP)
+        if refused is not None:
+            writer.add_key_value_metadata({REJECTIONS: str(len(refused))})
     return count + len(batch)
 
 
@@ -138,6 +145,19 @@ def made_of(path: Path) -> tuple[str, int] | None:
     except (pa.ArrowInvalid, OSError):
         return None
     return (found.metadata or {}).get(MADE_OF, b"").decode(), found.num_rows
+
+
+def missed(path: Path) -> str | None:
+    """What is wrong with what a whole shard's items were rejected for; None where all of it lies in `REJECTS`."""
+    told = pa.parquet.read_metadata(path).metadata or {}
+    if REJECTIONS not in told:
+        return None  # a shard of somebody's own
+    beside, count = path.parent / REJECTS / path.name, int(told[REJECTIONS])
+    found = made_of(beside) if beside.exists() else (told.get(MADE_OF, b"").decode(), 0)
+    if found == (told.get(MADE_OF, b"").decode(), count):
+        return None
+    got = "a broken file" if found is None else f"{found[1]}"
+    return f"{beside}: expected the {count} rejections of {path.name}, got {got}"
 
 
 def packed(clip: MotionClip) -> dict[str, Any]:
@@ -228,24 +248,34 @@ def verified(file: Path) -> Iterator[dict[str, Any]]:
     Raises:
         ValueError: a file that is cut off or damaged, or one of other columns.
     """
-    again = "remove it and build again: only it is made anew"
     try:
         found = pa.parquet.read_schema(file)
         if not found.equals(SCHEMA):
             wrong = [f.name for f in SCHEMA if f.name not in found.names or not found.field(f.name).equals(f)]
             wrong += [name for name in found.names if name not in SCHEMA.names]
-            raise ValueError(f"{file}: expected this version's columns, got others ({', '.join(wrong)}); {again}.")
+            raise ValueError(f"{file}: expected this version's columns, got others ({', '.join(wrong)}); {AGAIN}.")
         yield from _rows(file, None, checked=True)
     except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(
-            f"{file}: expected a whole Parquet file, got {' '.join(str(error).split())}; {again}."
-        ) from None
+        raise ValueError(f"{file}: expected a whole Parquet file, got {_line(error)}; {AGAIN}.") from None
+    if (lost := missed(file)) is not None:
+        raise ValueError(f"{lost}; {AGAIN.replace('it', file.name, 1)}.")
 
 
 def rejected(folder: Path) -> Iterator[dict[str, Any]]:
-    """What did not become rows, in order: id, source, split, reason, detail, figures (a JSON text)."""
+    """What did not become rows, in order: id, source, split, reason, detail, figures (a JSON text).
+
+    Raises:
+        ValueError: a file that is cut off or damaged.
+    """
     for file in sorted((folder / REJECTS).glob("*.parquet")):
-        yield from _rows(file, None)
+        try:
+            yield from _rows(file, None, checked=True)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{file}: expected a whole Parquet file, got {_line(error)}; {AGAIN}.") from None
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 def _rows(file: Path, columns: list[str] | None, *, checked: bool = False) -> Iterator[dict[str, Any]]:

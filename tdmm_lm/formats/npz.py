@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> np.nd
             shape, columns_first, dtype = header(file)
         except KeyError:
             raise ValueError(f"{where}: expected the npy format 1.0 or 2.0.") from None
-        except ValueError as error:
+        except (ValueError, SyntaxError, TokenError) as error:  # numpy reads headers as Python
             said = " ".join(str(error).split())[:80]
             raise ValueError(f"{where}: expected an array, got a broken header ({said}).") from None
         if dtype.hasobject:

@@ -131,6 +131,27 @@ def test_goes_on_and_repeats(made, tmp_path):
     assert not list(again.glob(".*.x1"))
 
 
+def test_rejections_that_are_lost_are_found_again(taped):
+    folder, _ = taped
+    before, beside = all_bytes(folder), folder / "rejected" / "train-tape-00000.parquet"
+    whole = beside.read_bytes()
+    flipped = bytearray(whole)
+    flipped[60:80] = bytes(20)
+    for broken, got in ((None, "got 0"), (whole[:-50], "got a broken file"), (bytes(flipped), "a whole Parquet file")):
+        beside.unlink()
+        if broken is not None:
+            beside.write_bytes(broken)
+        with pytest.raises(ValueError, match=rf"train-tape-00000\.parquet: expected .*{got}.*build again") as said:
+            checking.check(folder)
+        assert str(beside) in str(said.value)
+        if broken == bytes(flipped):  # its footer is whole
+            with pytest.raises(ValueError, match="remove it and build again"):
+                build.build(TAPE, folder)
+            beside.unlink()
+        assert "train-tape-00000 was made again." in build.build(TAPE, folder)
+        assert all_bytes(folder) == before
+
+
 def test_a_full_disk_is_one_line_and_leaves_no_half(made, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # the kernel refuses to write on, as a full disk does

@@ -205,6 +205,17 @@ def test_text_grids_long_and_short(tmp_path, short, encoding):
     assert beat2.words_of(path) == words
 
 
+@pytest.mark.parametrize(("line", "instead"), [("xmax = 0.25", ""), ("xmax = 0.25", "xmax = --undefined--"),
+                                             ("intervals: size = 2", "intervals: size = 1e999")])
+def test_a_text_grid_with_a_text_for_a_number(tmp_path, line, instead):
+    path = tmp_path / "a.TextGrid"
+    text = CORPORA["text_grid"]([(0, 0.25, "so"), (0.25, 1.5, "it is")], 2, short=False)
+    assert line in text
+    path.write_text(text.replace(line, instead))
+    with pytest.raises(ValueError, match="expected a TextGrid in Praat's text format"):
+        beat2.words_of(path)
+
+
 def test_cuts_lie_in_pauses_and_cover_all():
     rng = np.random.default_rng(0)
     for _ in range(50):

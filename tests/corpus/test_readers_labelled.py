@@ -1,5 +1,6 @@
 """MEAD, RAVDESS and MMHead as they lie on a disk: labels as text, splits by person, broken files, errors that help."""
 
+import errno
 import json
 import pickle
 import runpy
@@ -7,6 +8,7 @@ import shutil
 import types
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -84,6 +86,22 @@ def test_mead_labels_become_family_level_and_text(tmp_path, videos):
         assert (read.family, read.level) == (sample.labels["family"], sample.labels["level"])
     views = mead.Settings(folder=folder, views=("front", "left_30"))
     assert "mead/M003/left_30/angry/level_3/001" in [item.id for item in mead.items(views, 0)]
+
+
+def test_mead_leaves_what_is_no_file_to_the_videos(tmp_path):
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "never.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    assert [mead._silent(tmp_path / name) for name in ("gone.mp4", "folder.mp4")] == [False, False]
+
+
+def test_a_full_disk_is_no_fault_of_meads(tmp_path, videos, monkeypatch):
+    def full(*paths):
+        raise av.error.FFmpegError(errno.ENOSPC, "no space left on device")
+
+    folder = CORPORA["make_mead"](tmp_path / "MEAD")
+    monkeypatch.setattr(mead, "joined", full)
+    with pytest.raises(ValueError, match="expected room for sound and pictures, got a full disk"):
+        run(mead, mead.Settings(folder=folder))
 
 
 def test_every_label_of_mead_and_ravdess_reads_back(tmp_path):

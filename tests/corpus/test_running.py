@@ -1,5 +1,6 @@
 """However the work is shared out, and however often it is killed, the same bytes come of it."""
 
+import json
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tdmm_lm.corpus import build, table
-from tdmm_lm.corpus.building import checking
+from tdmm_lm.corpus.building import checking, running, shards
 
 HERE = Path(__file__).parent
 BUILD = """
@@ -124,3 +125,16 @@ def test_a_worker_that_is_ended_from_outside_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="workers: expected 2 to work to the end, one was ended from outside"):
         build.build(settings, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+def test_a_node_works_in_the_folder_where_the_build_was_begun(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # given back at the end
+    settings = build.Settings(sources={"performed": {"clips": {"train": 1}}}, workers=1)
+    (shard,) = shards.plan(settings)
+    task = {"settings": settings.model_dump_json(), "shard": shards.to_json(shard), "out": str(tmp_path / "out")}
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "out" / "rejected").mkdir(parents=True)
+    assert json.loads(running._remote({**task, "at": str(tmp_path / "begun")})["made"])["rows"] == 1
+    assert Path.cwd() == tmp_path / "begun"
+    told = running._remote({**task, "at": str(tmp_path / "gone")})["error"]
+    assert told == f"{tmp_path / 'gone'}: expected the folder of the build on every node, found none on this."

@@ -186,6 +186,19 @@ def test_cut_off_and_damaged_ones(tmp_path, talk):
     assert all(one.reason for one in found if isinstance(one, Rejected))
 
 
+def test_a_picture_that_changes_its_shape(tmp_path, talk):
+    cv2 = pytest.importorskip("cv2")
+    tall = [cv2.copyMakeBorder(frame, 96, 96, 0, 0, cv2.BORDER_REPLICATE) for frame in talk]
+    for name, frames, start in (("wide", talk, 0), ("tall", tall, COUNT + 2)):
+        encoded(tmp_path / f"{name}.ts", frames, ticks=[40 * (start + i) for i in range(COUNT)])
+    both = (tmp_path / "wide.ts").read_bytes() + (tmp_path / "tall.ts").read_bytes()
+    (tmp_path / "turned.ts").write_bytes(both)
+    found = made(tmp_path / "turned.ts", sound={"speech_share": 0})
+    assert len(found) == 2, [getattr(one, "reason", one.id) for one in found]
+    assert isinstance(found[0], Sample)
+    assert found[0].provenance["seconds"] == pytest.approx([0.0, COUNT / 25], abs=0.06)
+
+
 def test_shapes_and_sizes(tmp_path, talk):
     cv2 = pytest.importorskip("cv2")
     silent: dict[str, Any] = {"sound": {"speech_share": 0}}

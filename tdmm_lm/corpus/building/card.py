@@ -13,7 +13,7 @@ from tdmm_lm.corpus.building import counting, histograms, recipe
 STATS, CARD, PICTURES = "stats.json", "README.md", "pictures"
 COLUMNS = {
     "id": "the same for the same recipe",
-    "split": "train, dev or test; no score is in two, and no speaker but where the owners' own splits have it so",
+    "split": "train, dev or test; no score is in two, and no speaker but where the provenance says `speakers_shared`",
     "source, licence, speaker": "where it comes from and under what terms; speaker is empty where nobody knows",
     "texts, described": "what the clip shows; the last `described` of them were made from the labels",
     "prompts": "requests for it, of performances",

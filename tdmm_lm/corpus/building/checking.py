@@ -40,7 +40,7 @@ def check(folder: Path) -> str:
     """Counts of a data set, after every row was verified.
 
     Labels and clips of performances are made again from their scores and must be the same; every description must read
-    back as its labels; no id twice, no score in two splits, no speaker in two but where the owners' splits have it so;
+    back as its labels; no id twice, no score in two splits, no speaker in two but where its provenance says so;
     sound decodes and is as long as its clip; a licence everywhere; codes in the codec's range; and the card's numbers
     are the rows'.
 
@@ -110,7 +110,7 @@ def verify(row: dict[str, Any], seen: Seen, codec: "Codec | None", *, split: str
 
 
 def _alone(row: dict[str, Any], seen: Seen) -> None:
-    """No id twice; no score in two splits, and no speaker but where the owners' own splits have it so."""
+    """No id twice; no score in two splits, and no speaker but where its provenance says so."""
     name = hashlib.blake2b(row["id"].encode(), digest_size=8).digest()
     if name in seen.ids:
         raise ValueError(f"{row['id']}: expected an id once, got it twice.")

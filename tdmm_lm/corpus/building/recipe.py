@@ -22,7 +22,8 @@ SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 class Ray(config.Settings):
     """Where ``runner: ray`` works: a cluster's address ("auto", "ray://host:10001"), or None for this machine.
 
-    On a cluster the package, $TDMM_DATA and the output's folder are the same on every node.
+    On a cluster the package, $TDMM_DATA, the folder where the build was begun and the output's are the same on
+    every node.
     """
 
     address: str | None = None

@@ -107,7 +107,8 @@ def _by_ray(left: list[Shard], settings: recipe.Settings, out: Path) -> Iterator
         context = DataContext.get_current()
         context.enable_progress_bars = False
         said = settings.model_dump_json()
-        told = [{"settings": said, "shard": shards.to_json(shard), "out": str(out.resolve())} for shard in left]
+        told = [{"settings": said, "shard": shards.to_json(shard), "out": str(out.resolve()), "at": os.getcwd()}
+                for shard in left]
         items = ray.data.from_items(told, override_num_blocks=len(told))
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # only now: Ray sets its own when it is first used
         rows = items.map(_remote, num_cpus=1, compute=TaskPoolStrategy(size=workers))
@@ -149,6 +150,9 @@ def start_ray(settings: recipe.Settings, workers: int) -> None:
 def _remote(task: dict[str, str]) -> dict[str, str]:
     """One shard on some node. The user's mistakes come back as text: Ray would wrap them in a page of traceback."""
     try:
+        if not Path(task["at"]).is_dir():
+            raise FileNotFoundError(f"{task['at']}: expected the folder of the build on every node, found none on this.")
+        os.chdir(task["at"])  # relative paths of the recipe
         settings = recipe.Settings.model_validate_json(task["settings"])
         made = shards.make(shards.from_json(task["shard"]), settings, Path(task["out"]))
     except MISTAKES as error:

@@ -96,7 +96,7 @@ def make(shard: Shard, settings: recipe.Settings, out: Path) -> Made:
     print_of = table.fingerprint(shard.items)
     beside.unlink(missing_ok=True)
     with table.writing(path) as whole:
-        count = table.fill(found(), whole, made_of=print_of)
+        count = table.fill(found(), whole, made_of=print_of, refused=refused)
         if refused:  # these are known when the rows are, and must be there before them
             table.write(refused, beside, table.REJECTED, made_of=print_of)
     return Made(shard.name, count, dict(sorted(reasons.items())))

@@ -103,6 +103,7 @@ class _Following:
         self.track, self.find, self.cuts = track, find, Cuts(settings.adaptive_threshold)
         self.times: list[float] = []  # of the frames looked at; the cuts come as numbers of them
         self.before: np.ndarray | None = None  # the last frame, small and grey
+        self.shape: tuple[int, ...] = ()  # of the last frame
         self.rows: list[dict[str, Any]] = []  # of the open stretch, one a frame looked at
         self.clear = 0.0  # up to here nobody else was seen
         self.check = 0.0  # when to look next
@@ -116,6 +117,12 @@ class _Following:
             raise ValueError(f"expected frames in order, got one at {time:.2f} s after one at {self.times[-1]:.2f} s.")
         frame = self._shrunk(picture, self.settings.side, self.cv2.INTER_AREA)
         small = self._shrunk(frame, SIDE, self.cv2.INTER_LINEAR)  # a fifth of the time that areas take
+        if self.before is not None and frame.shape != self.shape:  # a phone was turned
+            yield from self._close()
+            self.check = 0.0
+        self.shape = frame.shape
+        if self.before is not None and small.shape[:2] != self.before.shape:
+            small = self.cv2.resize(small, self.before.shape[::-1])  # cuts are found between equals
         grey = self.cv2.cvtColor(small, self.cv2.COLOR_RGB2GRAY)
         change = 255.0 if self.before is None else float(self.cv2.absdiff(grey, self.before).max())
         self.before = grey

@@ -41,7 +41,7 @@ class Sound:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.damaged = False
+        self.damaged, self._path = False, path
         self._container = av.open(str(path))
         self.present = bool(self._container.streams.audio)
         self._blocks = self._decoded() if self.present else iter(())
@@ -73,10 +73,7 @@ class Sound:
         return np.ascontiguousarray(wanted.clip(-1, 1))
 
     def _decoded(self) -> Iterator[Float[np.ndarray, " samples"]]:
-        picture = next(iter(self._container.streams.video), None)
-        began = 0.0
-        if picture is not None and picture.start_time is not None and picture.time_base:
-            began = float(picture.start_time * picture.time_base)
+        began = video.began(self._path) or 0.0
         try:
             frames = self._container.decode(self._container.streams.audio[0])
             first = next(frames, None)

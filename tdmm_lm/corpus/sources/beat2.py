@@ -204,7 +204,7 @@ def words_of(path: Path) -> list[Word]:
                 stop = read_number() if kind == "IntervalTier" else start
                 tier.append((start, stop, read_text().strip()))
             tiers.append((name, tier))
-    except (ValueError, StopIteration):
+    except (ValueError, TypeError, OverflowError, StopIteration):  # a text where a number should be, an infinite count
         raise ValueError(f"{path}: expected a TextGrid in Praat's text format, got another or a cut one.") from None
     named_words = next((tier for name, tier in tiers if name.lower() == "words"), None)
     if named_words is None:

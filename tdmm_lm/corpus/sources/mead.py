@@ -21,6 +21,7 @@ from pydantic import Field
 
 from tdmm_lm import config, video
 from tdmm_lm.corpus.sources import Item, Rejected, found_in
+from tdmm_lm.corpus.table import FULL
 from tdmm_lm.sample import Sample
 
 SOURCE = "MEAD"
@@ -98,6 +99,8 @@ def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:
                 yield Rejected(item.id, SOURCE, "missing_audio", said)
                 return
             except (ValueError, av.error.FFmpegError) as error:
+                if getattr(error, "errno", None) in FULL:  # not the clip's fault
+                    raise ValueError(f"{beside}: expected room for sound and pictures, got a full disk.") from None
                 told = " ".join(str(error).split())
                 said = f"{sound.relative_to(settings.folder)}: expected sound, got a damaged file ({told})."
                 yield Rejected(item.id, SOURCE, "broken_audio", said)
@@ -138,5 +141,5 @@ def _silent(path: Path) -> bool:
     """Whether a whole video has no sound; what is no video at all is for the source ``videos`` to say."""
     try:
         return not video.info(path).has_audio
-    except ValueError:
+    except (ValueError, OSError):
         return False

@@ -94,6 +94,8 @@ def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:
         FileNotFoundError, ValueError: as `items`, but for the folder: what no video can be captured without.
     """
     _ready(settings)
+    import cv2
+
     path = Path(item.what["path"])
     if "copy_of" in item.what:
         told = f"{path}: expected a video of its own, got the bytes of {item.what['copy_of']}."
@@ -113,7 +115,7 @@ def samples(item: Item, settings: Settings) -> Iterator[Sample | Rejected]:
         while True:
             try:
                 stretch = next(found, None)
-            except BROKEN as error:
+            except (*BROKEN, cv2.error) as error:
                 told = f"{path}: {_line(error)}" if str(path) not in str(error) else _line(error)
                 figures = {"seconds": reached}
                 yield Rejected(item.id, settings.name, "damaged", f"{told} Used up to {reached:.2f} s.", figures)
