@@ -19,6 +19,11 @@ EXCUSES = re.compile(
 )
 TALK = re.compile(r"^\W*(sure|certainly|of course|okay|here('s| is| are)|reworded|rewording|paraphrase|answer)\b")
 SIDES = re.compile(r"\b(left|right)")
+LATER = r"(?:that|this|which|it|(?:an?|one) (?:\w+ )?(?:moment|while|second|beat|pause|bit))\b|[.,;]|$"
+TURNED = re.compile(  # what turns the order of mention round, or may: "smiles after nodding", not "after a moment"
+    rf"\b(?:(?:after|following)\b(?! *(?:{LATER}))|before\b|prior to\b|preceded by\b|but first\b|as soon as\b|"
+    r"once (?:she|he|it|they|the)\b|having \w+ed\b)"
+)
 LEVELS = {"": "clear"}  # a level that is not said
 
 
@@ -49,6 +54,7 @@ def unusable(text: str) -> str:
 def changed(original: str, text: str, known: Labels | None = None) -> list[str]:
     """What a rewording does to the facts: ``lost_gesture``, ``added_blinks``, ``other_family``, ...; [] for nothing.
 
+    ``other_order`` is another order of mention of all that is told, or the seconds of one thing told of another.
     With ``known`` labels, whatever the original says rightly must still be right (``wrong_...``).
     """
     before, after = reading.parse(original), reading.parse(text)
@@ -58,17 +64,20 @@ def changed(original: str, text: str, known: Labels | None = None) -> list[str]:
         ("level", _levels(before), _levels(after), None),
         ("gesture", tuple(name for name, _ in before.gestures), tuple(name for name, _ in after.gestures), ()),
         ("count", _counts(before), _counts(after), None),
-        ("gaze", before.gaze, after.gaze, "front"),
+        ("gaze", _gazes(before), _gazes(after), ()),
         ("blinks", before.blinks, after.blinks, None),
         ("speech", before.speech_share, after.speech_share, None),
         ("person", _people(original), _people(text), frozenset()),
-        ("side", _sides(original), _sides(text), frozenset()),
+        ("side", _sides(original, before), _sides(text, after), ((), ())),
+        ("span", sorted(before.spans), sorted(after.spans), []),
     ):
         if old != new:
             faults.append(f"{'lost' if new == nothing else 'added' if old == nothing else 'other'}_{name}")
+    if _turned(original) != _turned(text) or _reordered(before, after):
+        faults.append("other_order")
     if known is not None:
         right, still = reading.agrees(before, known), reading.agrees(after, known)
-        told = {fault.partition("_")[2].replace("speech", "speech_share") for fault in faults}
+        told = {fault.partition("_")[2].replace("speech", "speech_share").replace("span", "spans") for fault in faults}
         faults += [f"wrong_{name}" for name in right if right[name] and not still[name] and name not in told]
     return faults
 
@@ -121,5 +130,30 @@ def _people(text: str) -> frozenset[str]:
     return frozenset(pronoun for pronoun, forms in PRONOUNS.items() if words & (forms | nouns[pronoun]))
 
 
-def _sides(text: str) -> frozenset[str]:
-    return frozenset(SIDES.findall(text.lower()))
+def _gazes(said: reading.Reading) -> tuple[str, ...]:
+    return tuple(told.name for told in said.order if told.kind == "gaze")
+
+
+def _sides(text: str, said: reading.Reading) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The words left and right that a text has, and the sides of its expressions in order."""
+    return tuple(sorted(set(SIDES.findall(text.lower())))), tuple(told.side for told in said.order if told.side)
+
+
+def _turned(text: str) -> list[str]:
+    """The words that turn its order of mention round; "once she", of "once she nods"."""
+    return TURNED.findall(text.lower())
+
+
+def _reordered(before: reading.Reading, after: reading.Reading) -> bool:
+    """Whether the same things are told in another order or at one another's seconds.
+
+    What shares a clause has no order of its own: "a happy man nods" is "he nods happily".
+    """
+    kinds = ("family", "gesture", "gaze")
+    old, new = ([[told for told in said.order if told.kind == kind] for kind in kinds] for said in (before, after))
+    if [[told.name for told in kind] for kind in old] != [[told.name for told in kind] for kind in new]:
+        return False  # then other things are told, which is a fault of its own
+    clauses = {kind: iter([told.clause for told in same]) for kind, same in zip(kinds, old)}
+    places = [next(clauses[told.kind]) for told in after.order]
+    spans = [[[told.span for told in kind] for kind in told_of] for told_of in (old, new)]
+    return places != sorted(places) or (sorted(before.spans) == sorted(after.spans) and spans[0] != spans[1])
