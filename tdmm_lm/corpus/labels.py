@@ -7,7 +7,8 @@ from pydantic import Field
 from tdmm_lm.config import Settings
 from tdmm_lm.corpus.lexicon import lexicon
 from tdmm_lm.corpus.score import OnTheFace, Score
-from tdmm_lm.observe import INTENSITIES, Observation, Side
+from tdmm_lm.observe import INTENSITIES, Event, Observation, Side
+from tdmm_lm.observe.head import NAMED
 
 
 class Shown(Settings):
@@ -130,15 +131,21 @@ def of_score(score: Score) -> Labels:
 
 
 def of_observation(seen: Observation) -> Labels:
-    """What was observed, as far as a caption says it: the strongest family, gesture and gaze, blinks and speech."""
+    """What was observed, as far as a caption says it: the strongest family, gesture and gaze, blinks and speech.
+
+    Times are those of the very event that the observation names; all of the clip where its events lack it.
+    """
+
+    def found(kind: str, name: str) -> list[Event]:
+        return [e for e in seen.events if (e.kind, e.name) == (kind, name)]
+
+    def moved(name: str, count: int, event: Event | None) -> Moved:
+        onset, offset = (event.onset, event.offset) if event else (0.0, seen.seconds)
+        return Moved(name=name, count=count, onset=onset, offset=offset)
+
     shown: list[Shown] = []
-    gestures: list[Moved] = []
-    gazes: list[Moved] = []
-    times = {
-        (e.kind, e.name): e for e in sorted(seen.events, key=lambda e: e.intensity)
-    }  # the strongest of a kind stays
     if seen.family != "neutral":
-        event = times.get(("family", seen.family))
+        event = max(found("family", seen.family), key=lambda e: e.intensity, default=None)
         shown.append(
             Shown(
                 family=seen.family,
@@ -150,15 +157,13 @@ def of_observation(seen: Observation) -> Labels:
                 offset=event.offset if event else seen.seconds,
             )
         )
-    for kind, name, count, into in (("head", seen.gesture, seen.count, gestures), ("gaze", seen.gaze, 1, gazes)):
-        if name not in ("none", "front"):
-            event = times.get((kind, name))
-            into.append(
-                Moved(
-                    name=name,
-                    count=count,
-                    onset=event.onset if event else 0.0,
-                    offset=event.offset if event else seen.seconds,
-                )
-            )
+    gestures: list[Moved] = []
+    if seen.gesture != "none":  # as `head.salient` chose it
+        least = NAMED * max((e.intensity for e in seen.events if e.kind == "head"), default=0.0)
+        named = (e for e in found("head", seen.gesture) if e.count == seen.count and e.intensity >= least)
+        gestures.append(moved(seen.gesture, seen.count, next(named, None)))
+    gazes: list[Moved] = []
+    if seen.gaze != "front":  # as `gaze.salient` chose it
+        longest = max(found("gaze", seen.gaze), key=lambda e: e.intensity * (e.offset - e.onset), default=None)
+        gazes.append(moved(seen.gaze, 1, longest))
     return _labels(seen.seconds, shown, gestures, gazes, blinks=seen.blinks, speech_share=seen.speech_share)

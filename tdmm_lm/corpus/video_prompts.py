@@ -166,6 +166,11 @@ def paired(words: int, subjects: int, number: int) -> tuple[int, int]:
     return (number + number // math.lcm(words, subjects)) % words, number % subjects
 
 
+def tells_side(word: Word) -> bool:
+    """Whether `facial` says left or right of a word."""
+    return not word.adjective and "{side}" in (word.verb or "")
+
+
 def facial(name: str, level: str, side: str, micro: Micro, pronoun: str, levels: dict[str, Level]) -> str:
     """What the face does as one sentence, the same for every generator: "She smiles broadly and blinks twice."."""
     word = lexicon().word(name)
@@ -253,6 +258,8 @@ def prompts(settings: Settings) -> Iterator[Prompt]:
 
         level = least("level", levels_of(word))
         side = least("side", ("left", "right") if word.sided else ("both",))
+        if not tells_side(word):  # either side is right; drawn all the same, so that films made before keep their ids
+            side = "both"
         fitting = [key for key, micro in settings.micro.items() if word.family not in (micro.family, *micro.not_with)]
         micro = least("micro", fitting or ("none",))
         small = settings.micro.get(micro, Micro())

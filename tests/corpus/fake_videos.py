@@ -16,6 +16,8 @@ class Films:
         self.film, self.faults, self.url = film, faults, ""
         self.jobs, self.counts, self.bodies, self.keys = {}, {}, [], []
         self.polls = 1  # that a job is in progress for
+        self.failing = ()  # names of jobs that fail
+        self.by_key = None  # a dictionary: a key that came before is answered with the job that it began
         self.lock = threading.Lock()
 
     def paid(self):
@@ -34,12 +36,16 @@ def handled(films, method, path, query, body, headers):
         fault = films.faults(what, count, prompt)
         if what == "create" and (fault is None or fault == "silent but made"):
             films.bodies.append(body)
-            films.keys.append(headers.get("idempotency-key"))
-            name = f"video_{len(films.jobs)}"
-            films.jobs[name] = job = {
-                "id": name, "object": "video", "status": "queued", "prompt": prompt, "created_at": int(time.time()),
-                "polls": 0,
-            }
+            films.keys.append(key := headers.get("idempotency-key"))
+            job = (films.by_key or {}).get(key)
+            if job is None:
+                name = f"video_{len(films.jobs)}"
+                films.jobs[name] = job = {
+                    "id": name, "object": "video", "status": "queued", "prompt": prompt,
+                    "created_at": int(time.time()), "polls": 0,
+                }
+            if films.by_key is not None:
+                films.by_key[key] = job
     if fault == "silent but made":
         return 3.0
     if fault is not None and fault != "cut":
@@ -57,7 +63,8 @@ def handled(films, method, path, query, body, headers):
         return (200, {}, films.film) if fault is None else "cut"
     if what == "poll":
         job["polls"] += 1
-        job["status"] = "completed" if job["polls"] > films.polls else "in_progress"
+        ended = "failed" if name in films.failing else "completed"
+        job["status"] = ended if job["polls"] > films.polls else "in_progress"
     return answer(job)
 
 

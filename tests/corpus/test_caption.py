@@ -9,7 +9,8 @@ from tdmm_lm.corpus import caption, labels, prompts, reading
 from tdmm_lm.corpus.labels import Labels, Moved, Shown
 from tdmm_lm.corpus.lexicon import lexicon
 from tdmm_lm.corpus.wordings import conjugate, ing, third, tidy, wordings
-from tdmm_lm.observe import GAZES, GESTURES, Event, Observation
+from tdmm_lm.observe import GAZES, GESTURES, Event, Observation, head
+from tdmm_lm.observe import gaze as eyes
 
 SMILE = Shown(family="joy", word="smile", intensity=0.9, level="strong", onset=0.3, apex=0.7, offset=2.5)
 NODDING = Labels(
@@ -183,6 +184,19 @@ def test_test_wordings_are_new_but_made_of_known_words():
     assert not set(say.prompt.test) & set(say.prompt.train)
 
 
+def test_held_out_wordings_are_grammatical_in_every_form():
+    texts = []
+    for seed in range(1200):
+        known, rng = labels.of_score(prompts.sample(seed, split="test")), np.random.default_rng(seed)
+        texts += [caption.prompt(known, rng, split="test"), caption.describe(known, rng, "phrase", split="test")]
+        texts.append(caption.describe(known, rng, "sentence", split="test"))
+    for text in texts:
+        assert not re.search(r"\b(?!not)\w+ing \w+ing\b", text), text  # "starting dimpling her cheeks"
+        talks = re.search(r"\bthe while\b|\bkeeps? (talk|speak)|\bwhile (?!(also )?(talking|speaking)\b)", text)
+        assert not talks, text  # a finite verb that no frame conjugates: "they smile and keeps talking"
+    assert any(text.endswith("% of the time") and "while also talking" in text for text in texts)
+
+
 def test_nothing_known_reads_as_nothing():
     read = caption.parse("The weather is fine.")
     assert (read.family, read.gesture, read.gaze, read.blinks, read.speech_share) == (None, "none", "front", None, None)
@@ -227,6 +241,25 @@ def test_observed_recordings_are_described_by_what_was_seen():
         )
     wink = labels.of_observation(Observation(3.0, 25.0, "wink", 0.9, "none", 0, "front", 0, 0.0))
     assert "with one eye" in caption.describe(wink, np.random.default_rng(0))
+
+
+def test_an_observed_gesture_has_the_times_of_the_event_that_it_was_named_after():
+    def known(gesture, count, gaze, *events):
+        seen = Observation(8.0, 25.0, "neutral", 0.0, gesture, count, gaze, 0, 0.0, events=list(events))
+        return labels.of_observation(seen)
+
+    faint = Event("head", "nod", 0.2, 0.3, 0.6, 0.2, count=2)
+    first = Event("head", "nod", 1.0, 1.5, 2.0, 0.5, count=2)
+    strongest = Event("head", "nod", 5.0, 6.0, 7.0, 0.55, count=4)
+    seen = known("nod", 2, "front", faint, first, strongest)
+    assert seen.gestures == (Moved(name="nod", count=2, onset=1.0, offset=2.0),)
+    assert head.salient([faint, first, strongest]) == first
+    told = caption.describe(seen, np.random.default_rng(0), "timed")
+    assert caption.parse(told).spans == ((1.0, 2.0),), told
+    far, long = Event("gaze", "left", 1.0, 1.2, 1.4, 0.9), Event("gaze", "left", 3.0, 4.0, 7.0, 0.6)
+    assert eyes.salient([far, long]) == "left"
+    assert known("none", 0, "left", far, long).gazes == (Moved(name="left", onset=3.0, offset=7.0),)
+    assert known("nod", 1, "left").gestures == (Moved(name="nod", onset=0.0, offset=8.0),)
 
 
 def test_a_label_is_one_word():

@@ -80,6 +80,7 @@ def test_a_run_makes_every_video_once(recipe, film, tmp_path):
     assert [row["frames"] for row in done if row.get("state") == "done"] == [10] * 4
 
 
+GONE = [answer({"error": {"message": "This video has expired."}}, status) for status in (404, 410)]
 BUSY, BROKEN = answer({"error": {"message": "slow down"}}, 429, retry_after="0"), answer({}, 500)
 FAILED = answer({"id": "video_0", "status": "failed", "error": {"code": "internal", "message": "a GPU fell over"}})
 REFUSED = answer({"id": "x", "status": "failed", "error": {"code": "moderation_blocked", "message": "no faces"}})
@@ -93,6 +94,7 @@ REFUSED = answer({"id": "x", "status": "failed", "error": {"code": "moderation_b
         ("poll", BUSY, 1), ("poll", BROKEN, 1), ("poll", (200, {}, b"{"), 1), ("poll", 3.0, 1), ("poll", FAILED, 2),
         ("poll", answer({"error": {"message": "gone"}}, 404), 2),
         ("content", BUSY, 1), ("content", BROKEN, 1), ("content", "cut", 1), ("content", (200, {}, b"no film"), 1),
+        ("content", GONE[0], 2), ("content", GONE[1], 2),
     ],
 )
 def test_one_fault_is_survived_without_paying_twice(recipe, film, tmp_path, what, fault, paid):
@@ -114,6 +116,7 @@ def test_one_fault_is_survived_without_paying_twice(recipe, film, tmp_path, what
         ("create", BUSY, "busy", 0, "made"), ("create", BROKEN, "http_500", 1, "made"),
         ("create", answer({}, 400), "http_400", 0, "made"), ("poll", FAILED, "failed_job", 3, "given up"),
         ("poll", REFUSED, "refused", 1, "given up"), ("poll", answer({"status": "dancing"}), "nonsense", 1, "made"),
+        ("content", GONE[0], "job_gone", 3, "given up"),
         ("content", "cut", "cut_off", 1, "made"), ("content", (200, {}, b"no film"), "broken_video", 1, "made"),
     ],
 )
@@ -141,6 +144,41 @@ def test_what_stays_broken_is_set_aside_and_the_others_go_on(
     assert dict(again.counts) == {"there before": 2, later: 1}
     assert again.spent["videos"] == 2 + max(paid, 1)
     assert films.paid() == 2 + max(paid, 1)
+
+
+@pytest.mark.parametrize("knows_keys", [True, False])
+@pytest.mark.parametrize("fault", [None, BROKEN, "silent but made"])
+def test_after_a_job_that_failed_another_is_asked_for(recipe, film, tmp_path, knows_keys, fault):
+    """And not the failed one taken up, which the server lists and may hand out again for the same key."""
+    patience = HASTY if fault == "silent but made" else NO_PAUSE
+    with serving(film, lambda what, count, prompt: fault if (what, count) == ("create", 2) else None) as films:
+        films.failing, films.by_key = ("video_0",), {} if knows_keys else None
+        said = settings(recipe, films, count=1, one={"settings": api_settings(films, patience=patience)})
+        summary = generating.generate(said, tmp_path / "out")
+    (prompt,) = video_prompts.read(tmp_path / "out" / "prompts.jsonl")
+    assert dict(summary.counts) == {"made": 1}, summary
+    assert films.keys == [prompt.id, f"{prompt.id}-1"]
+    assert films.paid() == summary.spent["videos"] == 2
+    with Ledger(tmp_path / "out" / "ledger.jsonl") as ledger:
+        known = ledger.of(prompt.id)
+    assert (known["dropped"], known["job"], known["paid_failures"]) == (["video_0"], "video_1", 1)
+
+
+def test_films_that_expired_before_they_were_fetched_are_made_again(recipe, film, tmp_path):
+    gone = threading.Event()
+
+    def faults(what, count, prompt):
+        if not gone.is_set():
+            return answer({"status": "in_progress"}) if what == "poll" else None
+        return GONE[1] if (what, count) == ("content", 1) else None
+
+    with serving(film, faults) as films:
+        slow = {"settings": api_settings(films, longest_seconds=0.1)}
+        begun = generating.generate(settings(recipe, films, count=1, one=slow), tmp_path / "out")
+        assert dict(begun.reasons) == {"still_running": 1}
+        gone.set()
+        assert dict(generating.generate(settings(recipe, films, count=1), tmp_path / "out").counts) == {"made": 1}
+    assert films.paid() == 2
 
 
 def generating_recipe(recipe):
@@ -202,7 +240,7 @@ def run_apart(said, out):
     return subprocess.Popen([sys.executable, "-c", code, said.model_dump_json(), str(out)])
 
 
-def until(true, seconds=30.0):
+def until(true, seconds=120.0):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end

@@ -70,6 +70,18 @@ def test_what_is_said_is_what_the_labels_say():
         assert known["level"] in ("", *INTENSITIES)
 
 
+def test_a_side_is_asked_for_where_the_text_tells_it():
+    rows = list(video_prompting.prompts(recipe("count=2400")))
+    sided = [row for row in rows if lexicon().word(row.labels["word"]).sided]
+    told = [row for row in sided if row.labels["side"] != "both"]
+    for row in rows:
+        assert reading.parse(row.facial).sides == ((row.labels["side"],) if row in told else ()), row.facial
+    assert {row.labels["family"] for row in sided} - {row.labels["family"] for row in told} == {"contempt", "doubt"}
+    counts = Counter((row.labels["word"], row.labels["side"]) for row in told)
+    assert {word for word, _ in counts} >= {"wink", "jaw_side", "raise_one_brow"}
+    assert set(counts.values()) == {6}  # 12 prompts a word, left and right
+
+
 def test_the_facial_part_is_the_same_for_every_generator():
     by_generator = [
         [

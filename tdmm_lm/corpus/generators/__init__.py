@@ -59,6 +59,15 @@ class Notes:
         """Remember, on the disk; None forgets."""
         self._ledger.note(self._name, **fields)
 
+    @property
+    def dropped(self) -> list[str]:
+        """Jobs of this video that came to nothing."""
+        return list(self.known.get("dropped", []))
+
+    def drop(self, job: str) -> None:
+        """Remember that the video's job came to nothing: it is neither under way nor taken for a later one."""
+        self.note(job=None, asked_at=None, dropped=[*self.dropped, job])
+
     def claim(self, job: str) -> bool:
         """Remember a server's job as this video's, unless it is another's."""
         return self._ledger.claim(self._name, job)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PAGES, PAGE = 20, 100  # of the list of jobs
 CLOCKS_SECONDS = 300.0  # by which a server's clock may differ from ours
 NO_ACCESS = (401, 402, 403)
+GONE = ("http_404", "http_410")
 REFUSED = ("moderation", "policy", "safety")  # in the code of a job that failed: the prompt's fault, not chance
 
 
@@ -51,8 +52,14 @@ def generate(request: Request, settings: Settings, path: Path, notes: Notes) -> 
     """
     with patience.client(settings.url, settings.key_variable, settings.patience.seconds) as client:
         job = notes.known.get("job") or _asked(client, request, settings, notes)
-        _awaited(client, job, settings, notes)
-        _downloaded(client, job, settings, path, notes)
+        try:
+            _awaited(client, job, settings, notes)
+            _downloaded(client, job, settings, path, notes)
+        except Failed as failure:
+            if failure.reason not in GONE:
+                raise
+            notes.drop(job)
+            raise Failed("job_gone", f"{job}: {failure.detail}", again=True) from None
 
 
 def _asked(client: "httpx.Client", request: Request, settings: Settings, notes: Notes) -> str:
@@ -68,6 +75,9 @@ def _asked(client: "httpx.Client", request: Request, settings: Settings, notes: 
     if settings.negative and request.negative:
         body[settings.negative] = request.negative
 
+    failed = len(notes.dropped)  # a server that knows a key hands out the job that it began, also where this failed
+    key = f"{request.id}-{failed}" if failed else request.id
+
     def ask() -> str:
         before = notes.known.get("asked_at")
         found = _found(client, request, settings, notes, before) if before else None
@@ -78,7 +88,7 @@ def _asked(client: "httpx.Client", request: Request, settings: Settings, notes: 
         try:
             reply = patience.once(
                 client, "POST", "videos", seconds=settings.patience.seconds, body=body,
-                headers={"idempotency-key": request.id},
+                headers={"idempotency-key": key},
             )
         except (Failed, patience.Hopeless) as failure:
             if isinstance(failure, patience.Hopeless) or failure.reason in ("unreachable", "busy") or (
@@ -102,7 +112,7 @@ def _found(
     """The job that this request began, if it did."""
     if not settings.lists:
         return None
-    after = ""
+    after, dropped = "", notes.dropped
     for _ in range(PAGES):
         try:
             page = _got(client, f"videos?limit={PAGE}&order=desc{after}", settings, notes)
@@ -110,7 +120,9 @@ def _found(
             for job in jobs:
                 if job["created_at"] < asked_at - CLOCKS_SECONDS:
                     return None
-                if job["prompt"].strip() == request.text.strip() and notes.claim(job["id"]):
+                if job["id"] in dropped or job["prompt"].strip() != request.text.strip():
+                    continue
+                if notes.claim(job["id"]):
                     return job["id"]
         except (Failed, KeyError, TypeError, AttributeError) as error:
             raise Failed(
@@ -134,20 +146,14 @@ def _awaited(client: "httpx.Client", job: str, settings: Settings, notes: Notes)
     """Return when the job is completed."""
     end = time.monotonic() + settings.longest_seconds
     while True:
-        try:
-            shown = _got(client, f"videos/{job}", settings, notes)
-        except Failed as failure:
-            if failure.reason in ("http_404", "http_410"):
-                notes.note(job=None, asked_at=None)
-                raise Failed("job_gone", f"{job}: {failure.detail}", again=True) from None
-            raise
+        shown = _got(client, f"videos/{job}", settings, notes)
         status = shown.get("status")
         if status == "completed":
             return
         if status in ("failed", "cancelled", "expired"):
             error = shown.get("error")
             code, said = (error.get("code"), error.get("message")) if isinstance(error, dict) else ("", error)
-            notes.note(job=None, asked_at=None)
+            notes.drop(job)
             refused = any(word in str(code) for word in REFUSED)
             line = f"{job}: {code or status}: {' '.join(str(said or 'nothing said').split())[:200]}"
             raise Failed("refused" if refused else "failed_job", line, again=not refused)
