@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes every bundled artifact from nothing: the head, the codecs, the text tokenizer, the language model, the encoder
-# of the retrieval suite, samples and reports. Two idle cores and four hours; it goes on where it was stopped.
+# of the retrieval suite, samples and reports. Two idle cores and five hours; it goes on where it was stopped.
 # $TDMM_DATA names the real data. Rates and comparisons join the reports of the codecs by `make compare`, an hour more.
 #   make nano            (or: bash recipes/nano.sh, with `tdmm` on the path)
 set -euo pipefail
