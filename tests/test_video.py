@@ -69,17 +69,22 @@ def test_rotation_of_phones_is_applied(tmp_path: Path) -> None:
     assert frame[:24].mean() > 30 > 10 > frame[40:].mean()  # counter-clockwise: the bright right side is on top now
 
 
-def test_uneven_times_are_reported_as_they_are(tmp_path: Path) -> None:
-    path, ticks = tmp_path / "uneven.mp4", [0, 40, 50, 200, 210]
+def by_ticks(path: Path, codec: str, rate: int, ticks: list[int]) -> None:
+    """A video of frames at these thousandths of a second."""
     with av.open(str(path), "w") as out:
-        stream = out.add_stream("libx264", rate=25)
+        stream = out.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
-        for tick, frame in zip(ticks, pictures(5)):
+        for tick, frame in zip(ticks, pictures(len(ticks))):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
             picture.pts, picture.time_base = tick, Fraction(1, 1000)
             out.mux(stream.encode(picture))
         out.mux(stream.encode(None))
+
+
+def test_uneven_times_are_reported_as_they_are(tmp_path: Path) -> None:
+    path, ticks = tmp_path / "uneven.mp4", [0, 40, 50, 200, 210]
+    by_ticks(path, "libx264", 25, ticks)
     assert [time for time, _ in video.read(path)] == pytest.approx([t / 1000 for t in ticks], abs=2e-3)
 
 
@@ -149,15 +154,7 @@ def test_bad_frames_leave_no_file(tmp_path: Path) -> None:
 def test_a_rate_that_no_header_states_is_measured(tmp_path: Path) -> None:
     path, rng = tmp_path / "browser.mkv", np.random.default_rng(0)
     ticks = np.cumsum(rng.integers(25, 42, 60)).tolist()
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("libvpx", rate=1000)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for tick, frame in zip(ticks, pictures(60)):
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            picture.pts, picture.time_base = tick, Fraction(1, 1000)
-            out.mux(stream.encode(picture))
-        out.mux(stream.encode(None))
+    by_ticks(path, "libvpx", 1000, ticks)
     held = bytearray(path.read_bytes())
     start = held.index(b"\x23\xe3\x83")  # DefaultDuration, which browsers do not write: made a void
     length = 4 + (held[start + 3] & 0x7F)

@@ -137,4 +137,4 @@ def test_a_node_works_in_the_folder_where_the_build_was_begun(tmp_path, monkeypa
     assert json.loads(running._remote({**task, "at": str(tmp_path / "begun")})["made"])["rows"] == 1
     assert Path.cwd() == tmp_path / "begun"
     told = running._remote({**task, "at": str(tmp_path / "gone")})["error"]
-    assert told == f"{tmp_path / 'gone'}: expected the folder of the build on every node, found none on this."
+    assert told == f"{tmp_path / 'gone'}: expected the build's folder on every node, found none on this."

@@ -151,7 +151,7 @@ def _remote(task: dict[str, str]) -> dict[str, str]:
     """One shard on some node. The user's mistakes come back as text: Ray would wrap them in a page of traceback."""
     try:
         if not Path(task["at"]).is_dir():
-            raise FileNotFoundError(f"{task['at']}: expected the folder of the build on every node, found none on this.")
+            raise FileNotFoundError(f"{task['at']}: expected the build's folder on every node, found none on this.")
         os.chdir(task["at"])  # relative paths of the recipe
         settings = recipe.Settings.model_validate_json(task["settings"])
         made = shards.make(shards.from_json(task["shard"]), settings, Path(task["out"]))

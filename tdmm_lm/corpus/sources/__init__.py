@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SHARED = "speakers_shared"  # true in the provenance where a speaker is in several splits: the owners', or for want of others
+SHARED = "speakers_shared"  # true in the provenance where a speaker is in several splits: the owners', or he is alone
 
 
 @dataclass(frozen=True)
