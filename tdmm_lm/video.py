@@ -21,7 +21,7 @@ from tdmm_lm import files
 
 AUDIO_RATE = 16_000  # Hz, mono: the rate of all sound in this package
 LOOKED_AT = 250  # packets, by whose times a rate is measured that no header states
-HOLE_SECONDS = (0.05, 600.0)  # what is missing of the sound: less is inexact times, more is another clock
+HOLE_SECONDS = (0.05, 600.0)  # what may be missing of the sound: less is inexact times, more in all another clock
 
 
 @dataclass(frozen=True)
@@ -144,11 +144,12 @@ def mono(frames: Iterable[av.AudioFrame]) -> Iterator[Float[np.ndarray, " sample
     Layout and rate may change on the way, as they do in broadcasts; where sound is missing, silence takes its place, so
     that the rest stays in time.
     """
-    resampler, reached = AudioResampler("fltp", None, AUDIO_RATE), None
+    resampler, reached, left = AudioResampler("fltp", None, AUDIO_RATE), None, HOLE_SECONDS[1]
     for frame in frames:
         at = reached if frame.time is None else frame.time
         missing = 0.0 if reached is None or at is None else at - reached
-        if HOLE_SECONDS[0] < missing < HOLE_SECONDS[1]:
+        if HOLE_SECONDS[0] < missing < left:
+            left -= missing
             yield from map(_mean, resampler.resample(None))
             resampler = AudioResampler("fltp", None, AUDIO_RATE)
             yield np.zeros(round(missing * AUDIO_RATE), np.float32)

@@ -204,6 +204,17 @@ def test_a_hole_in_the_sound_is_silence(tmp_path: Path) -> None:
     assert len(heard) == pytest.approx(len(wave), abs=200)
 
 
+def test_a_clock_that_leaps_makes_no_endless_silence() -> None:
+    def frames():
+        for place in range(20):
+            frame = av.AudioFrame.from_ndarray(np.ones((1, 800), np.float32), "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = 16_000, place * 400 * 16_000, Fraction(1, 16_000)
+            yield frame
+
+    seconds = sum(map(len, video.mono(frames()))) / video.AUDIO_RATE
+    assert seconds == pytest.approx(400 - 0.05 + 20 * 0.05, abs=0.02)  # one leap is a hole, the rest another clock
+
+
 def test_sound_and_pictures_of_a_recording_that_begins_between_key_frames(tmp_path: Path) -> None:
     whole, path, wave = tmp_path / "a.mp4", tmp_path / "late.ts", np.zeros(4 * 16_000, np.float32)
     wave[3 * 16_000] = 1

@@ -206,7 +206,7 @@ def _speech(segment: str) -> float | None:
 
 def _clauses(text: str) -> Iterator[tuple[int, str, list[tuple[float, float]]]]:
     """(number of its sentence, clause, spans in it) of a text in small letters."""
-    text = re.sub(r"\b(again and again|over and over|time and again)\b", "repeatedly", text)
+    text = re.sub(r"\b(again and again|over and over|time and again)\b", "repeatedly", text.replace(HERE, " "))
     text = re.sub(r"\bbetween (\d+(?:\.\d+)?(?: s(?:econds)?)?) and (?=\d)", r"from \1 to ", text)
     spans = ((float(start), float(stop)) for start, stop in SPAN.findall(text))
     for sentence, said in enumerate(re.split(r"[.;!?\n]", f" {SPAN.sub(HERE, text)} ")):

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
@@ -74,7 +75,8 @@ def main(settings: Settings, output: Path) -> None:
 
     Raises:
         FileNotFoundError: a folder of ``corpus`` without rows.
-        ValueError: too few rows with a face and texts in ``corpus`` to train on or to test with.
+        ValueError: too few rows with a face and texts in ``corpus`` to train on or to test with, or ``output`` is of a
+            run on others.
     """
     began = time.monotonic()
     torch.manual_seed(settings.seed)
@@ -83,7 +85,7 @@ def main(settings: Settings, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     known = _examples(settings, "train", settings.performances)
     unseen = _examples(settings, "test", settings.test)
-    parts = _parts(known, encoder, output / "examples.safetensors")
+    parts = _parts(known, encoder, output / "examples.safetensors", settings)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     first = _resume(output / "checkpoint.safetensors", encoder, optimizer)
     saved = time.monotonic()
@@ -178,16 +180,23 @@ def _shown(row: dict[str, Any]) -> MotionClip:
     return table.clip_of(row) if row["face"] else perform(Score.model_validate_json(row["score"]))
 
 
-def _parts(known: list[Example], encoder: retrieval.Encoder, kept: Path) -> list[Float[Tensor, "frames components"]]:
+def _parts(
+    known: list[Example], encoder: retrieval.Encoder, kept: Path, settings: Settings
+) -> list[Float[Tensor, "frames components"]]:
     """Components of the motions, kept on the disk for a run that goes on."""
     asker = retrieval.Retrieval(encoder, None)  # type: ignore[arg-type]
+    of = {"of": settings.model_dump_json(include={"codec", "tokenizer", "corpus", "model", "performances", "seed"})}
     if kept.is_file():
-        stored = load_file(kept)
-        if len(stored) == len(known):
-            return [stored[str(i)] for i in range(len(known))]
+        with safe_open(kept, "pt") as file:
+            if file.metadata() != of:
+                raise ValueError(
+                    f"{kept.parent}: expected a run of this codec, corpus, model and seed, got one of others; choose "
+                    "another --output."
+                )
+            return [file.get_tensor(str(i)) for i in range(len(known))]
     parts = [asker.parts(one.clip()).contiguous() for one in track(known, "performing")]
     with replacing(kept) as path:
-        save_file({str(i): part for i, part in enumerate(parts)}, path)
+        save_file({str(i): part for i, part in enumerate(parts)}, path, of)
     return parts
 
 

@@ -240,7 +240,7 @@ def run_apart(said, out):
     return subprocess.Popen([sys.executable, "-c", code, said.model_dump_json(), str(out)])
 
 
-def until(true, seconds=120.0):
+def until(true, seconds=30.0):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end

@@ -6,6 +6,11 @@ from tdmm_lm.corpus import labels, reading
 from tdmm_lm.corpus.lexicon import lexicon
 
 
+def test_a_text_with_the_mark_of_spans_in_it_is_read():
+    said = reading.parse(f"From 0.3 to 1.6 s they smile{reading.HERE} broadly. {reading.HERE}")
+    assert (said.family, said.spans) == ("joy", ((0.3, 1.6),))
+
+
 @pytest.mark.parametrize(
     ("text", "count"),
     [

@@ -103,6 +103,8 @@ def test_a_data_set_has_an_encoder_of_its_own(corpora, tmp_path):
         weights[name] = retrieval.load(tmp_path / name / "encoder").encoder.state_dict()
     figures = json.loads((tmp_path / "clips" / "encoder" / "report.json").read_text())["figures"]
     assert figures["r_precision_1"]["n"] == 32
+    with pytest.raises(ValueError, match=r"clips: expected a run of this codec, corpus, .*; choose another --output"):
+        training.main(config.check(training.Settings, {**said, "corpus": [str(folder)]}, "test"), tmp_path / "clips")
     kept, performed = weights.values()  # float16 in the table
     assert all(torch.allclose(kept[key], performed[key], atol=1e-2) for key in kept)
     texts = {text for row in table.rows(corpora["clips"]) for text in row["texts"]}
